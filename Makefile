@@ -1,0 +1,35 @@
+# Each target works from a fresh clone. `make up` and `make test` are all that the README asks for.
+.PHONY: help setup up test lint lock bench-sync peers test-peers
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+
+help:           ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+setup:          ## system packages that are missing, and .venv
+	@tools/setup
+
+up: setup       ## a node, pods and a client as network namespaces; Services on the real kernel
+	@.venv/bin/fairway up --demo $(ARGS)
+
+lint: setup     ## ruff, mypy strict, import rules
+	@.venv/bin/ruff check src tests bench
+	@.venv/bin/ruff format --check src tests bench
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+test: lint      ## lint, then every test that needs no peers
+	@$(PY) -m pytest $(ARGS)
+
+bench-sync: setup ## cold start, change, burst, memory, first connect; a table in docs/performance.md
+	@$(PY) bench/sync.py $(ARGS)
+
+peers: setup    ## the real kube-proxy, kube-apiserver and others, from their Go modules, into .peers/
+	@tools/peers .peers $(ARGS)
+
+test-peers: setup ## our parts against the real ones
+	@$(PY) -m pytest -m peers tests/peers $(ARGS)
+
+lock: setup     ## write the lock files anew from pyproject.toml
+	@.venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header -q -o requirements.lock
+	@.venv/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header -q -o requirements-dev.lock

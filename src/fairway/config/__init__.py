@@ -1,0 +1,1 @@
+"""Configuration text to frozen settings, with every error named."""

@@ -1,0 +1,176 @@
+"""The maps and sets of the fairway table and the bytes of their keys and data (docs/nftables.md).
+
+One table of this layout stands in each IP family. Keys and data are packed as the kernel's registers hold them:
+each field padded with zeros to 4 bytes, addresses and ports in network order. The same bytes are what the kernel
+dumps, so wanted and known are compared without decoding. What a Service is, is not known here.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum, IntFlag
+from typing import NamedTuple
+
+from fairway.reconcile.items import Container
+from fairway.values.address import Address
+
+TABLE = "fairway"
+
+FRONTENDS = "frontends"
+"""address . protocol . port -> 0 . svc . policy . flags"""
+INSIDE = "inside-frontends"
+"""The same key and data, for frontends whose insiders (pods, the node) are treated otherwise than outsiders."""
+GUARDED = "guarded-frontends"
+"""The same key and data: what a frontend with policy GUARD is, once the source range check is passed."""
+COUNTS = "counts"
+"""svc -> 0 . N"""
+BACKENDS = "backends"
+"""index . svc -> address . port, for sets without affinity"""
+BACKEND_IDS = "backend-ids"
+"""index . svc -> 0 . id, for sets with affinity"""
+ENDPOINTS = "endpoints"
+"""id . svc -> address . port, for sets with affinity; is also the validity test of a remembered id"""
+SOURCE_RANGES = "source-ranges"
+"""svc . network . prefix length"""
+HAIRPIN = "hairpin"
+"""address . address: backends that may be their own client"""
+CLUSTER_IPS = "cluster-ips"
+"""address: every cluster IP; its unknown ports are refused"""
+SERVICE_CIDRS = "service-cidrs"
+"""network: unowned addresses inside are dropped (interval set)"""
+PODS = "pods"
+"""network: sources that are local pods (interval set)"""
+TIMEOUTS = "timeouts"
+"""Pseudo-container: one item a distinct affinity timeout; the writer turns it into chains and a dispatch element."""
+
+CONTAINERS = (
+    Container(PODS, 0, 3),
+    Container(SERVICE_CIDRS, 1, 2),
+    Container(TIMEOUTS, 0, 3),
+    Container(BACKENDS, 0, 3),
+    Container(ENDPOINTS, 0, 3),
+    Container(BACKEND_IDS, 0, 3),
+    Container(HAIRPIN, 0, 3),
+    Container(SOURCE_RANGES, 0, 3),
+    Container(COUNTS, 1, 3),
+    Container(GUARDED, 1, 3),
+    Container(INSIDE, 1, 2),
+    Container(FRONTENDS, 2, 2),
+    Container(CLUSTER_IPS, 2, 2),
+)
+"""Stages 0 to 2 are one transaction; stage 3, the removal of what nobody points to any more, is a second one.
+
+A packet's lookups can straddle a commit: what it read a moment ago must still lead somewhere (nft_registers.md, trap 3).
+"""
+
+
+class Policy(IntEnum):
+    """Where a frontend sends its packets: a key of the dispatch map. Affinity has one per timeout, above BASE."""
+
+    PICK = 1
+    REJECT = 2
+    DROP = 3
+    GUARD = 4
+    """Check the source ranges, then go on as GUARDED says."""
+    LOCAL_PICK = 5
+    """Pods and the node as INSIDE says; outsiders PICK."""
+    LOCAL_DROP = 6
+    """Pods and the node as INSIDE says; outsiders DROP."""
+    AFFINITY_BASE = 1 << 20
+    """+ seconds: affinity of that timeout."""
+    LOCAL_AFFINITY_BASE = 2 << 20
+    """+ seconds: pods and the node as INSIDE says; outsiders by affinity of that timeout."""
+
+
+class Flag(IntFlag):
+    """When a packet for a frontend is masqueraded in postrouting."""
+
+    MASQUERADE_ALWAYS = 1
+    MASQUERADE_OUTSIDE = 2
+    """when the source is no local pod"""
+    MASQUERADE_NODE = 4
+    """when the source is one of the node's addresses"""
+
+
+class Dispatch(NamedTuple):
+    """Data of FRONTENDS, INSIDE and GUARDED."""
+
+    svc: int
+    policy: int
+    flags: int
+
+    def pack(self) -> bytes:
+        return _DISPATCH.pack(0, self.svc, self.policy, self.flags)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Dispatch:
+        return cls(*_DISPATCH.unpack(data)[1:])
+
+
+_DISPATCH = struct.Struct("=IIII")
+_WORD = struct.Struct("=I")
+_BIG = struct.Struct(">I")
+_PORT = struct.Struct(">HH")
+_PAIR = struct.Struct("=II")
+_PAD_BIG = struct.Struct(">II")
+
+
+def frontend_key(address: Address, protocol: int, port: int) -> bytes:
+    """address . protocol . port"""
+    return address + bytes((protocol, 0, 0, 0)) + _PORT.pack(port, 0)
+
+
+def svc_key(svc: int) -> bytes:
+    """svc (host order, as it stands in the data of FRONTENDS)"""
+    return _WORD.pack(svc)
+
+
+def count_data(count: int) -> bytes:
+    """0 . N (big-endian, since interval sets order by memcmp)"""
+    return _PAD_BIG.pack(0, count)
+
+
+def place_key(index: int, svc: int) -> bytes:
+    """index . svc, or id . svc"""
+    return _PAIR.pack(index, svc)
+
+
+def id_data(number: int) -> bytes:
+    """0 . id"""
+    return _PAIR.pack(0, number)
+
+
+def address_data(address: Address, port: int) -> bytes:
+    """address . port"""
+    return address + _PORT.pack(port, 0)
+
+
+def range_key(svc: int, network: Address, length: int) -> bytes:
+    """svc . network . prefix length"""
+    return _WORD.pack(svc) + network + _WORD.pack(length)
+
+
+def unpack_address_data(data: bytes) -> tuple[Address, int]:
+    """The inverse of address_data."""
+    return Address(data[:-4]), int.from_bytes(data[-4:-2], "big")
+
+
+def unpack_frontend_key(key: bytes) -> tuple[Address, int, int]:
+    """The inverse of frontend_key: address, protocol, port."""
+    return Address(key[:-8]), key[-8], int.from_bytes(key[-4:-2], "big")
+
+
+def unpack_place_key(key: bytes) -> tuple[int, int]:
+    """The inverse of place_key."""
+    index, svc = _PAIR.unpack(key)
+    return index, svc
+
+
+def unpack_id(data: bytes) -> int:
+    """The inverse of id_data."""
+    return int(_PAIR.unpack(data)[1])
+
+
+def unpack_count(data: bytes) -> int:
+    """The inverse of count_data."""
+    return int(_PAD_BIG.unpack(data)[1])

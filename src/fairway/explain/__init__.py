@@ -1,0 +1,1 @@
+"""One packet through the plan, the items and the kernel, compared."""

@@ -1,0 +1,1 @@
+"""Files, folders watched for changes, processes, sysctls, clock."""

@@ -1,0 +1,1 @@
+"""HTTP servers: health, metrics, health check node ports."""

@@ -1,0 +1,1 @@
+"""API transport: kubeconfig, credentials, HTTP, list and watch streams."""

@@ -1,0 +1,1 @@
+"""Kernel writers and readers over netlink: nftables, conntrack, links and addresses."""

@@ -1,0 +1,1 @@
+"""Kubernetes API objects as small frozen structs: decoded, defaulted and validated in one place."""

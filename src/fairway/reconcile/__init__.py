@@ -1,0 +1,1 @@
+"""Wanted against known, for anything keyed: difference, ids, retry schedule, prune. `now` is passed in."""
