@@ -23,7 +23,7 @@ INSIDE = "inside-frontends"
 GUARDED = "guarded-frontends"
 """The same key and data: what a frontend with policy GUARD is, once the source range check is passed."""
 COUNTS = "counts"
-"""svc -> 0 . N"""
+"""svc -> 0 . N, and behind the data the comment that names the service port and scope: ids are recovered from it"""
 BACKENDS = "backends"
 """index . svc -> address . port, for sets without affinity"""
 BACKEND_IDS = "backend-ids"
@@ -60,7 +60,7 @@ CONTAINERS = (
 )
 """Stages 0 to 2 are one transaction; stage 3, the removal of what nobody points to any more, is a second one.
 
-A packet's lookups can straddle a commit: what it read a moment ago must still lead somewhere (nft_registers.md, trap 3).
+A packet's lookups can straddle a commit: what it read a moment ago must still lead somewhere.
 """
 
 
@@ -125,9 +125,9 @@ def svc_key(svc: int) -> bytes:
     return _WORD.pack(svc)
 
 
-def count_data(count: int) -> bytes:
-    """0 . N (big-endian, since interval sets order by memcmp)"""
-    return _PAD_BIG.pack(0, count)
+def count_data(count: int, comment: str = "") -> bytes:
+    """0 . N (big-endian, since interval sets order by memcmp), then the element's comment."""
+    return _PAD_BIG.pack(0, count) + comment.encode()
 
 
 def place_key(index: int, svc: int) -> bytes:
@@ -171,6 +171,6 @@ def unpack_id(data: bytes) -> int:
     return int(_PAIR.unpack(data)[1])
 
 
-def unpack_count(data: bytes) -> int:
-    """The inverse of count_data."""
-    return int(_PAD_BIG.unpack(data)[1])
+def unpack_count(data: bytes) -> tuple[int, str]:
+    """The inverse of count_data: N and the comment."""
+    return int(_PAD_BIG.unpack(data[:8])[1]), data[8:].decode()
