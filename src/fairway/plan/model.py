@@ -56,7 +56,9 @@ class Backend(msgspec.Struct, frozen=True, gc=False, order=True):
     address: Address
     port: int
     is_local: bool = False
-    """It runs on this node; decides hairpin masquerade and health counts, never equality of addresses."""
+    """Its nodeName is this node."""
+    is_remote: bool = False
+    """Its nodeName is another node: it cannot be its own client here. Neither is set when nodeName is absent."""
 
     def __str__(self) -> str:
         return self.address.with_port(self.port)

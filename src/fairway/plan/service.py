@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from fairway.kube.endpointslice import EndpointSlice
 from fairway.kube.service import Service, ServicePort, ServiceType, TrafficPolicy
-from fairway.plan.endpoints import UNUSED, Joined, is_any_usable, join, select_cluster, select_local
+from fairway.plan.endpoints import UNUSED, Joined, is_any_usable, is_local, join, select_cluster, select_local
 from fairway.plan.model import (
     Frontend,
     FrontendKey,
@@ -39,7 +39,7 @@ def plan_service(service: Service, slices: Iterable[EndpointSlice], view: NodeVi
         joined = join(rows, name, view)
         ports.append(_plan_port(service, port, name, joined, view))
         if service.health_check_node_port:
-            local_ready.update(b.address for b, e in joined.items() if b.is_local and e.is_ready)
+            local_ready.update(e.address for e in joined.values() if e.is_ready and is_local(e, view))
     return PlannedService(service.name, tuple(ports), cluster_ips, _health_check(service, len(local_ready)))
 
 
@@ -60,7 +60,7 @@ def _plan_port(
         is_external and service.external_policy is TrafficPolicy.LOCAL
     )
     cluster = select_cluster(joined, view) if uses_cluster else UNUSED
-    local = select_local(joined) if uses_local else UNUSED
+    local = select_local(joined, view) if uses_local else UNUSED
     has_any = bool(cluster.backends) or is_any_usable(joined)
     situation = Situation.of(view, has_any, bool(cluster.backends), bool(local.backends))
     return PlannedPort(

@@ -82,6 +82,23 @@ class Policy(IntEnum):
     """+ seconds: pods and the node as INSIDE says; outsiders by affinity of that timeout."""
 
 
+def local_policy(policy: int) -> int:
+    """The policy that looks where a packet comes from before it sends outsiders on as `policy` says."""
+    if policy >= Policy.AFFINITY_BASE:
+        return policy - Policy.AFFINITY_BASE + Policy.LOCAL_AFFINITY_BASE
+    return Policy.LOCAL_PICK if policy == Policy.PICK else Policy.LOCAL_DROP
+
+
+def outsider_policy(policy: int) -> int:
+    """What a policy means to outsiders: the inverse of local_policy; any other policy is returned as it is."""
+    if policy >= Policy.LOCAL_AFFINITY_BASE:
+        return policy - Policy.LOCAL_AFFINITY_BASE + Policy.AFFINITY_BASE
+    return _OUTSIDER.get(policy, policy)
+
+
+_OUTSIDER: dict[int, int] = {Policy.LOCAL_PICK: Policy.PICK, Policy.LOCAL_DROP: Policy.DROP}
+
+
 class Flag(IntFlag):
     """When a packet for a frontend is masqueraded in postrouting."""
 
@@ -123,6 +140,11 @@ def frontend_key(address: Address, protocol: int, port: int) -> bytes:
 def svc_key(svc: int) -> bytes:
     """svc (host order, as it stands in the data of FRONTENDS)"""
     return _WORD.pack(svc)
+
+
+def unpack_svc_key(key: bytes) -> int:
+    """The inverse of svc_key."""
+    return int(_WORD.unpack(key)[0])
 
 
 def count_data(count: int, comment: str = "") -> bytes:
