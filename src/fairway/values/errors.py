@@ -22,3 +22,14 @@ class UnavailableError(FairwayError):
 
     Ends the command with exit code 5.
     """
+
+
+class KernelError(FairwayError):
+    """The kernel refused a request or lost an answer; whoever keeps the wanted state tries again.
+
+    `errno` is the kernel's own number, named in the message.
+    """
+
+    def __init__(self, message: str, errno: int) -> None:
+        super().__init__(message)
+        self.errno = errno
