@@ -42,7 +42,7 @@ HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _CODE = struct.Struct("=i")
 
-_NAMES = errno.errorcode | {errno.EOPNOTSUPP: "EOPNOTSUPP"}
+_NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}
 """The kernel's names: Python gives 95 its C library's alias ENOTSUP."""
 
 CHUNK = 1 << 16
