@@ -12,7 +12,7 @@ from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
 from fairway.reconcile.items import Container
-from fairway.values.address import Address
+from fairway.values.address import Address, Prefix
 
 TABLE = "fairway"
 
@@ -32,6 +32,8 @@ ENDPOINTS = "endpoints"
 """id . svc -> address . port, for sets with affinity; is also the validity test of a remembered id"""
 SOURCE_RANGES = "source-ranges"
 """svc . network . prefix length"""
+RANGE_LENGTHS = "range-lengths"
+"""Pseudo-container: one item a distinct prefix length in SOURCE_RANGES; the writer makes it a rule of `guard`."""
 HAIRPIN = "hairpin"
 """address . address: backends that may be their own client"""
 CLUSTER_IPS = "cluster-ips"
@@ -40,13 +42,26 @@ SERVICE_CIDRS = "service-cidrs"
 """network: unowned addresses inside are dropped (interval set)"""
 PODS = "pods"
 """network: sources that are local pods (interval set)"""
+SHARES = "shares"
+"""N . random -> 0 . index (interval map); written as COUNTS needs it, constant for each N, not of any owner."""
+AFFINITY = "affinity"
+"""svc . client address -> 0 . id, with a timeout; written by packets alone."""
+PROTOCOLS = "protocols"
+"""TCP, UDP and SCTP: constant"""
+POLICIES = "policies"
+"""policy -> chain: a handful of elements"""
+INSIDE_POLICIES = "inside-policies"
+"""policy of an insider -> chain: a handful of elements"""
+MASQUERADES = "masquerades"
+"""flags -> chain: a handful of elements"""
 TIMEOUTS = "timeouts"
 """Pseudo-container: one item a distinct affinity timeout; the writer turns it into chains and a dispatch element."""
 
 CONTAINERS = (
-    Container(PODS, 0, 3),
-    Container(SERVICE_CIDRS, 1, 2),
+    Container(PODS, 1, 0),
+    Container(SERVICE_CIDRS, 1, 0),
     Container(TIMEOUTS, 0, 3),
+    Container(RANGE_LENGTHS, 0, 3),
     Container(BACKENDS, 0, 3),
     Container(ENDPOINTS, 0, 3),
     Container(BACKEND_IDS, 0, 3),
@@ -60,12 +75,18 @@ CONTAINERS = (
 )
 """Stages 0 to 2 are one transaction; stage 3, the removal of what nobody points to any more, is a second one.
 
-A packet's lookups can straddle a commit: what it read a moment ago must still lead somewhere.
+A packet's lookups can straddle a commit: what it read a moment ago must still lead somewhere. The interval sets
+remove first, in the same transaction: the kernel refuses ranges that overlap.
 """
 
 
 class Policy(IntEnum):
-    """Where a frontend sends its packets: a key of the dispatch map. Affinity has one per timeout, above BASE."""
+    """Where a frontend sends its packets: a key of the dispatch map. Affinity has one per timeout, above BASE.
+
+    The chain that a policy leads to looks up the svc again: those of GUARDED and INSIDE frontends that PICK or have
+    affinity read FRONTENDS and INSIDE, so a key has the same svc in FRONTENDS and in GUARDED. INSIDE may have PICK,
+    REJECT, DROP and AFFINITY_BASE only; its flags are not read, those of FRONTENDS are.
+    """
 
     PICK = 1
     REJECT = 2
@@ -80,6 +101,16 @@ class Policy(IntEnum):
     """+ seconds: affinity of that timeout."""
     LOCAL_AFFINITY_BASE = 2 << 20
     """+ seconds: pods and the node as INSIDE says; outsiders by affinity of that timeout."""
+
+    @staticmethod
+    def affinity(seconds: int) -> int:
+        """Session affinity of that timeout."""
+        return Policy.AFFINITY_BASE + seconds
+
+    @staticmethod
+    def local_affinity(seconds: int) -> int:
+        """LOCAL_PICK, but outsiders with session affinity of that timeout."""
+        return Policy.LOCAL_AFFINITY_BASE + seconds
 
 
 def local_policy(policy: int) -> int:
@@ -170,6 +201,33 @@ def address_data(address: Address, port: int) -> bytes:
 def range_key(svc: int, network: Address, length: int) -> bytes:
     """svc . network . prefix length"""
     return _WORD.pack(svc) + network + _WORD.pack(length)
+
+
+def network_key(network: Prefix) -> bytes:
+    """Key of PODS and SERVICE_CIDRS: first address . last address. No two of them may overlap."""
+    return network.address + network.last
+
+
+def number_key(number: int) -> bytes:
+    """Key of TIMEOUTS (seconds) and RANGE_LENGTHS (bits)."""
+    return _WORD.pack(number)
+
+
+def share_bounds(count: int) -> list[int]:
+    """Where the ranges of SHARES for this N start and end, as 64-bit numbers N . random: N + 1 bounds."""
+    return [(count << 32) + (place << 32) // count for place in range(count)] + [(count + 1) << 32]
+
+
+def unpack_network_key(key: bytes) -> Prefix:
+    """The inverse of network_key."""
+    half = len(key) // 2
+    differing = int.from_bytes(key[:half], "big") ^ int.from_bytes(key[half:], "big")
+    return Prefix(Address(key[:half]), half * 8 - differing.bit_length())
+
+
+def unpack_number_key(key: bytes) -> int:
+    """The inverse of number_key."""
+    return int(_WORD.unpack(key)[0])
 
 
 def unpack_address_data(data: bytes) -> tuple[Address, int]:
