@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from fairway.dataplanes.nftables import layout
@@ -10,6 +10,7 @@ from fairway.dataplanes.nftables.layout import Dispatch, Flag, Policy
 from fairway.plan.model import Backend, Frontend, PlannedPort, PlannedService, Scope, Treatment, Treatments, Verdict
 from fairway.plan.view import DetectLocal, NodeView
 from fairway.reconcile.items import Item
+from fairway.values.address import Prefix
 from fairway.values.names import ServicePortName
 
 
@@ -33,7 +34,7 @@ def port_items(port: PlannedPort, numbers: Numbers) -> list[Item]:
     for scope in _scopes(port):
         items.extend(_backend_items(port, scope, numbers))
     if port.affinity_seconds:
-        items.append(Item(layout.TIMEOUTS, port.affinity_seconds))
+        items.append(Item(layout.TIMEOUTS, layout.number_key(port.affinity_seconds), b""))
     return items
 
 
@@ -44,10 +45,19 @@ def service_items(service: PlannedService) -> list[Item]:
 
 def node_items(view: NodeView) -> list[Item]:
     """What this node wants in the view's family: pod ranges and service ranges."""
-    items = [Item(layout.SERVICE_CIDRS, prefix, b"") for prefix in view.service_cidrs if prefix.family is view.family]
+    items = [Item(layout.SERVICE_CIDRS, layout.network_key(p), b"") for p in _widest(view.service_cidrs, view)]
     if view.detector.mode is DetectLocal.PREFIXES:
-        items += [Item(layout.PODS, prefix, b"") for prefix in view.detector.prefixes if prefix.family is view.family]
+        items += [Item(layout.PODS, layout.network_key(p), b"") for p in _widest(view.detector.prefixes, view)]
     return items
+
+
+def _widest(prefixes: Iterable[Prefix], view: NodeView) -> list[Prefix]:
+    """The prefixes of the view's family that are in no other: the kernel's interval sets refuse overlaps."""
+    kept: list[Prefix] = []
+    for prefix in sorted({p for p in prefixes if p.family is view.family}, key=lambda p: (p.length, p.address)):
+        if not any(prefix.address in wider for wider in kept):
+            kept.append(prefix)
+    return kept
 
 
 def comment(name: ServicePortName, scope: Scope) -> str:
@@ -72,14 +82,15 @@ def _frontend_items(frontend: Frontend, port: PlannedPort, numbers: Numbers) -> 
         yield Item(layout.INSIDE, key, Dispatch(inside.svc, inside.policy, flags).pack())
         entry = Dispatch(outside.svc, layout.local_policy(outside.policy), flags)
     if frontend.source_ranges:
+        if not entry.svc:  # outsiders are dropped, yet the ranges need a number, and it must survive a restart
+            entry = entry._replace(svc=numbers.svc(port.name, Scope.LOCAL))
+            data = layout.count_data(0, comment(port.name, Scope.LOCAL))
+            yield Item(layout.COUNTS, layout.svc_key(entry.svc), data)
         yield Item(layout.GUARDED, key, entry.pack())
-        svc = entry.svc
-        if not svc:  # outsiders are dropped, yet the ranges need a number, and it must survive a restart
-            svc = numbers.svc(port.name, Scope.LOCAL)
-            yield Item(layout.COUNTS, layout.svc_key(svc), layout.count_data(0, comment(port.name, Scope.LOCAL)))
-        for prefix in frontend.source_ranges:
-            yield Item(layout.SOURCE_RANGES, layout.range_key(svc, prefix.address, prefix.length), b"")
-        entry = Dispatch(svc, Policy.GUARD, flags)
+        for network, length in frontend.source_ranges:
+            yield Item(layout.RANGE_LENGTHS, layout.number_key(length), b"")
+            yield Item(layout.SOURCE_RANGES, layout.range_key(entry.svc, network, length), b"")
+        entry = entry._replace(policy=Policy.GUARD)
     yield Item(layout.FRONTENDS, key, entry.pack())
 
 

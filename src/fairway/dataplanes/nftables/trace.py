@@ -94,7 +94,7 @@ class _Walk:
         if bytes(address) in self.elements[layout.CLUSTER_IPS]:
             self.note(layout.CLUSTER_IPS, str(address), "found", "a cluster IP without such a port: refused")
             return Fate.REJECT
-        for prefix in sorted(self.elements[layout.SERVICE_CIDRS]):
+        for prefix in self.networks(layout.SERVICE_CIDRS):
             if address in prefix:
                 self.note(layout.SERVICE_CIDRS, str(prefix), "found", "no Service has this address: dropped")
                 return Fate.DROP
@@ -125,8 +125,11 @@ class _Walk:
 
     def is_pod(self) -> bool:
         if self.view.detector.mode is DetectLocal.PREFIXES:
-            return any(self.packet.source in prefix for prefix in self.elements[layout.PODS])
+            return any(self.packet.source in prefix for prefix in self.networks(layout.PODS))
         return self.view.detector.is_local(self.packet)
+
+    def networks(self, container: str) -> list[Prefix]:
+        return [layout.unpack_network_key(key) for key in sorted(self.elements[container])]
 
     def is_node(self) -> bool:
         return self.packet.source in self.view.addresses or self.packet.source.is_loopback
