@@ -10,6 +10,8 @@ from collections.abc import Hashable
 from enum import Enum
 from typing import NamedTuple
 
+from fairway.values.errors import KernelError
+
 
 class Item(NamedTuple):
     """`container` must hold `key` with `value`."""
@@ -41,3 +43,11 @@ class Container(NamedTuple):
     """When additions and replacements run: what others point to comes first."""
     remove_stage: int
     """When removals run: after what replaces or points to them."""
+
+
+class WriteError(KernelError):
+    """The kernel refused a transaction; nothing of it was applied. `operation` is the one that it named, if any."""
+
+    def __init__(self, message: str, errno: int, operation: Operation | None = None) -> None:
+        super().__init__(message, errno)
+        self.operation = operation
