@@ -73,6 +73,7 @@ CONTAINERS = (
     Container(FRONTENDS, 2, 2),
     Container(CLUSTER_IPS, 2, 2),
 )
+ATOMIC_STAGES = 3
 """Stages 0 to 2 are one transaction; stage 3, the removal of what nobody points to any more, is a second one.
 
 A packet's lookups can straddle a commit: what it read a moment ago must still lead somewhere. The interval sets

@@ -1,0 +1,68 @@
+"""What the proxy's loop needs of a dataplane and of its kernel writer; each a few methods.
+
+A `Dataplane` is pure: planned rows to items. A `Kernel` is dumb: it writes operations and lists what is there. Both
+serve one IP family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from fairway.plan.model import PlannedPort, PlannedService
+from fairway.plan.view import NodeView
+from fairway.reconcile.items import Container, Item, Operation
+
+
+class Dataplane(Protocol):
+    """Planned rows of one family to kernel items."""
+
+    @property
+    def containers(self) -> Sequence[Container]:
+        """All containers, and in what stages they are written."""
+        ...
+
+    @property
+    def atomic_stages(self) -> int:
+        """How many of the first stages the kernel takes as one transaction."""
+        ...
+
+    def port_items(self, port: PlannedPort) -> Sequence[Item]:
+        """What one service port wants."""
+        ...
+
+    def service_items(self, service: PlannedService) -> Sequence[Item]:
+        """What a Service wants beside its ports."""
+        ...
+
+    def node_items(self, view: NodeView) -> Sequence[Item]:
+        """What this node wants."""
+        ...
+
+    def forget(self, before: PlannedPort, after: PlannedPort | None) -> None:
+        """The kernel no longer holds what `before` wanted and `after` does not: numbers may be freed."""
+        ...
+
+    def recover(self, known: Callable[[str], Mapping[Any, Any]]) -> None:
+        """Take over the numbers that the kernel's items carry, before anything is wanted."""
+        ...
+
+
+class Kernel(Protocol):
+    """Writes and lists one family's items. Errors are KernelError; UnavailableError when the kernel cannot at all."""
+
+    def ensure(self, view: NodeView) -> Sequence[str]:
+        """Make, or mend, what does not depend on Services. Returns what was missing or wrong, one line each."""
+        ...
+
+    def apply(self, operations: Sequence[Operation]) -> None:
+        """One transaction, or several in order when it is too large for one. Raises WriteError."""
+        ...
+
+    def dump(self, container: str) -> Iterator[Mapping[Any, Any]]:
+        """Everything that a container holds, in pieces of about a millisecond."""
+        ...
+
+    def get(self, container: str, key: Any) -> Any | None:
+        """The value of one key now, or None."""
+        ...

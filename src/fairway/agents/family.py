@@ -1,0 +1,220 @@
+"""One IP family of the proxy: plan, items, difference, kernel, in that order, for the Services that changed.
+
+Decides what to do when a write fails: look at what the kernel holds, try again, leave out the one operation that it
+keeps refusing. When to try again later is the proxy loop's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from typing import NamedTuple
+
+from fairway.agents.dataplane import Dataplane, Kernel
+from fairway.plan.model import PlannedPort
+from fairway.plan.planner import Planner, ServiceChange
+from fairway.plan.view import NodeView
+from fairway.reconcile.difference import Difference, Drift
+from fairway.reconcile.items import Operation, WriteError
+from fairway.state.tables import State
+from fairway.values.names import ObjectName
+
+CHUNK = 250
+"""Services planned and written before the loop may do something else: about 10 ms."""
+TRIES = 8
+"""Mends of one transaction before its failure is handed up."""
+
+
+class WriteOutcome(NamedTuple):
+    """What one round of writing did. `refused` stay pending."""
+
+    operations: int
+    transactions: int
+    refused: tuple[WriteError, ...]
+    drifts: tuple[Drift, ...]
+    """What was found while mending: the kernel did not hold what it was believed to hold."""
+    is_lost: bool = False
+    """Too much was not as believed: `reload` and write again."""
+
+
+class FamilySync:
+    """Keeps one family's kernel items equal to the plan."""
+
+    def __init__(self, state: State, view: NodeView, dataplane: Dataplane, kernel: Kernel) -> None:
+        self.planner = Planner(state, view)
+        self.difference = Difference(dataplane.containers)
+        self._dataplane = dataplane
+        self._kernel = kernel
+        self._state = state
+        self._forgotten: list[tuple[PlannedPort, PlannedPort | None]] = []
+
+    @property
+    def view(self) -> NodeView:
+        return self.planner.view
+
+    def open(self) -> Sequence[str]:
+        """Make or mend the skeleton and learn what the kernel holds. Returns what was mended."""
+        mended = self.reload()
+        self._dataplane.recover(self.difference.known)
+        return mended
+
+    def reload(self) -> Sequence[str]:
+        """Forget all belief about the kernel: make or mend the skeleton and read everything anew."""
+        mended = self._kernel.ensure(self.view)
+        for container in self._dataplane.containers:
+            found: dict[Hashable, Hashable] = {}
+            for piece in self._kernel.dump(container.name):
+                found.update(piece)
+            self.difference.load_known(container.name, found)
+        return mended
+
+    async def fill(self) -> list[WriteOutcome]:
+        """Plan and write every Service, a chunk at a time, then remove what nobody wants."""
+        outcomes = []
+        self.difference.set_wanted("node", self._dataplane.node_items(self.view))
+        names = iter(list(self._state.service_names()))
+        while chunk := list(islice(names, CHUNK)):
+            self.replan(chunk)
+            outcomes.append(self.write())
+            await asyncio.sleep(0)
+        self.difference.start_pruning()
+        outcomes.append(self.write())
+        return outcomes
+
+    def replan(self, names: Iterable[ObjectName]) -> list[ServiceChange]:
+        """Plan these Services anew and want what the plan says."""
+        changes = self.planner.replan(names)
+        self._want(changes)
+        return changes
+
+    def set_view(self, view: NodeView) -> list[ServiceChange]:
+        """This node changed."""
+        if view == self.view:
+            return []
+        changes = self.planner.set_view(view)
+        self.difference.set_wanted("node", self._dataplane.node_items(view))
+        self._want(changes)
+        self._kernel.ensure(view)
+        return changes
+
+    def _want(self, changes: Iterable[ServiceChange]) -> None:
+        dataplane, difference = self._dataplane, self.difference
+        for change in changes:
+            wanted = dataplane.service_items(change.after) if change.after else ()
+            difference.set_wanted(change.name, wanted)
+            for port in change.ports:
+                difference.set_wanted(port.name, dataplane.port_items(port.after) if port.after else ())
+                if port.before is not None:
+                    self._forgotten.append((port.before, port.after))
+
+    def write(self) -> WriteOutcome:
+        """Apply what is pending, in as few transactions as the dataplane's stages allow."""
+        mending = _Mending(self._kernel, self.difference)
+        operations = transactions = 0
+        for _ in range(TRIES):
+            steps = mending.left()
+            if not steps:
+                break
+            for batch in self._transactions(steps):
+                transactions += 1
+                if not mending.apply(batch):
+                    break
+                operations += len(batch)
+        if not self.difference.pending_count:
+            self._forget()
+        refused, drifts = tuple(mending.refused.values()), tuple(mending.drifts)
+        return WriteOutcome(operations, transactions, refused, drifts, is_lost=bool(mending.left()))
+
+    def _transactions(self, steps: Sequence[Operation]) -> Iterator[list[Operation]]:
+        last = self._dataplane.atomic_stages - 1
+        stage: Callable[[Operation], int] = self.difference.stage_of
+        for _, group in groupby(steps, lambda step: max(stage(step), last)):
+            yield list(group)
+
+    def _forget(self) -> None:
+        """Removals are in the kernel: numbers that they held may be given out again."""
+        for before, after in self._forgotten:
+            self._dataplane.forget(before, after)
+        self._forgotten.clear()
+
+    async def compare(self, containers: Iterable[str] = ()) -> list[Drift]:
+        """Read these containers, or all, a piece at a time, and make pending what drifted."""
+        drifts: list[Drift] = []
+        for name in containers or [c.name for c in self._dataplane.containers]:
+            drifts += self.verify(name, await self._suspects(name))
+        return drifts
+
+    async def _suspects(self, container: str) -> set[Hashable]:
+        """Keys where a dump differs from belief; our own writes meanwhile may be among them."""
+        known = self.difference.known(container)
+        suspects: set[Hashable] = set()
+        matched = 0
+        for piece in self._kernel.dump(container):
+            strange = [key for key, value in piece.items() if known.get(key, _MISSING) != value]
+            suspects.update(strange)
+            matched += len(piece) - len(strange)
+            await asyncio.sleep(0)
+        if matched < len(known):
+            suspects |= await self._missing(container)
+        return suspects
+
+    async def _missing(self, container: str) -> set[Hashable]:
+        """Keys that a second dump does not show either."""
+        unseen = set(self.difference.known(container))
+        for piece in self._kernel.dump(container):
+            unseen.difference_update(piece)
+            await asyncio.sleep(0)
+        return unseen
+
+    def verify(self, container: str, keys: Iterable[Hashable]) -> list[Drift]:
+        """Ask the kernel for these keys; what differs from belief is drift and becomes pending."""
+        drifts = []
+        for key in keys:
+            value = self._kernel.get(container, key)
+            drift = self.difference.found(container, key, value, exists=value is not None)
+            if drift is not None:
+                drifts.append(drift)
+        return drifts
+
+
+_MISSING = object()
+
+
+class _Mending:
+    """One round of writing that looks again at whatever is refused."""
+
+    def __init__(self, kernel: Kernel, difference: Difference) -> None:
+        self._kernel = kernel
+        self._difference = difference
+        self.refused: dict[tuple[str, Hashable], WriteError] = {}
+        self.drifts: list[Drift] = []
+
+    def left(self) -> list[Operation]:
+        """What is pending and not refused."""
+        steps = self._difference.pending()
+        if not self.refused:
+            return steps
+        return [s for s in steps if (s.item.container, s.item.key) not in self.refused]
+
+    def apply(self, batch: Sequence[Operation]) -> bool:
+        """Whether the batch went in. If not, what it stumbled over was looked at again."""
+        try:
+            self._kernel.apply(batch)
+        except WriteError as error:
+            self._look_again(error)
+            return False
+        self._difference.applied(batch)
+        return True
+
+    def _look_again(self, error: WriteError) -> None:
+        step = error.operation
+        if step is None:
+            raise error
+        container, key, _ = step.item
+        value = self._kernel.get(container, key)
+        drift = self._difference.found(container, key, value, exists=value is not None)
+        if drift is not None:
+            self.drifts.append(drift)
+        else:
+            self.refused[container, key] = error
