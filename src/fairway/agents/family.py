@@ -53,8 +53,9 @@ class FamilySync:
     def view(self) -> NodeView:
         return self.planner.view
 
-    def open(self) -> Sequence[str]:
+    def open(self, view: NodeView) -> Sequence[str]:
         """Make or mend the skeleton and learn what the kernel holds. Returns what was mended."""
+        self._want(self.planner.set_view(view))
         mended = self.reload()
         self._dataplane.recover(self.difference.known)
         return mended

@@ -1,7 +1,7 @@
 """The command `fairway`: finds the command that was named and hands it its arguments.
 
-Each command is a module with `run(arguments) -> exit code`, imported only when it is asked for, so that one command does
-not pay for another's libraries. Exit codes: 0 ok, 1 a check failed, 2 usage, 3 API unreachable, 4 time-out, 5 a
+Each command is a module with `run(arguments) -> exit code`, imported only when it is asked for, so that one command
+does not pay for another's libraries. Exit codes: 0 ok, 1 a check failed, 2 usage, 3 API unreachable, 4 time-out, 5 a
 privilege or kernel feature is missing.
 """
 

@@ -88,7 +88,7 @@ class Planner:
         if view == self._view:
             return []
         self._view = view
-        return self.replan(list(self._state.service_names()))
+        return self.replan(list(self._rows))
 
     def _renew(self, name: ObjectName, row: _Row | None) -> list[ServicePortName]:
         """Plan one Service alone and renew its claims. Returns the service ports that won or lost by it."""
