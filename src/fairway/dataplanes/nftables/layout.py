@@ -50,6 +50,8 @@ PROTOCOLS = "protocols"
 """TCP, UDP and SCTP: constant"""
 POLICIES = "policies"
 """policy -> chain: a handful of elements"""
+GUARDED_POLICIES = "guarded-policies"
+"""policy behind GUARD -> chain: a map of its own, since the kernel refuses a map that leads back to itself"""
 INSIDE_POLICIES = "inside-policies"
 """policy of an insider -> chain: a handful of elements"""
 MASQUERADES = "masquerades"
@@ -250,6 +252,11 @@ def unpack_place_key(key: bytes) -> tuple[int, int]:
 def unpack_id(data: bytes) -> int:
     """The inverse of id_data."""
     return int(_PAIR.unpack(data)[1])
+
+
+def unpack_number(data: bytes) -> int:
+    """N alone."""
+    return int.from_bytes(data[4:8], "big")
 
 
 def unpack_count(data: bytes) -> tuple[int, str]:

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple, Self
@@ -33,6 +34,7 @@ NLM_F_ACK_TLVS = 0x200
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
 NLMSGERR_ATTR_MSG = 1
+NLMSGERR_ATTR_OFFS = 2
 
 NLA_F_NESTED = 0x8000
 NLA_TYPE_MASK = 0x3FFF
@@ -117,14 +119,22 @@ def failure(answer: Message) -> tuple[int, str]:
     if len(answer.payload) < _CODE.size:
         return 0, ""
     number: int = -_CODE.unpack_from(answer.payload)[0]
-    text = ""
-    if answer.flags & NLM_F_ACK_TLVS:
-        # NETLINK_CAP_ACK: the echo of the request is its header only; NLMSG_DONE has no echo at all
-        start = _CODE.size + (HEADER.size if answer.type == NLMSG_ERROR else 0)
-        for kind, value in attributes(answer.payload[start:]):
-            if kind == NLMSGERR_ATTR_MSG:
-                text = bytes(value).rstrip(b"\0").decode(errors="replace")
+    text = bytes(_extended(answer).get(NLMSGERR_ATTR_MSG, b"")).rstrip(b"\0").decode(errors="replace")
     return number, text
+
+
+def failure_offset(answer: Message) -> int:
+    """Where in the refused message the attribute at fault stands; 0 if the kernel does not say."""
+    return int.from_bytes(_extended(answer).get(NLMSGERR_ATTR_OFFS, b""), sys.byteorder)
+
+
+def _extended(answer: Message) -> dict[int, memoryview | bytes]:
+    """The attributes of an extended acknowledgement."""
+    if not answer.flags & NLM_F_ACK_TLVS:
+        return {}
+    # NETLINK_CAP_ACK: the echo of the request is its header only; NLMSG_DONE has no echo at all
+    start = _CODE.size + (HEADER.size if answer.type == NLMSG_ERROR else 0)
+    return dict(attributes(answer.payload[start:]))
 
 
 def kernel_error(what: str, number: int, text: str = "") -> KernelError | UnavailableError:
@@ -149,6 +159,8 @@ class NetlinkSocket:
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
         self._socket.bind((0, 0))
+        self.port: int = self._socket.getsockname()[0]
+        """The kernel's name for this socket: notifications of what it did carry it."""
         for group in groups:
             self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 

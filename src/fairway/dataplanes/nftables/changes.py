@@ -1,0 +1,111 @@
+"""The skeleton that was found against the one that should stand: which messages make the one of the other.
+
+Only what is missing or differs is written. Everything returned belongs into one transaction. Elements that are per
+Service are not known here, except that a rebuilt table loses them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fairway.dataplanes.nftables import encode, layout
+from fairway.dataplanes.nftables.encode import Kind, Message
+from fairway.dataplanes.nftables.expressions import Chain
+from fairway.dataplanes.nftables.skeleton import PROTOCOL_KEYS, SetSpec, Skeleton
+
+
+class Changes(NamedTuple):
+    """What to write, and what a person reads in the log."""
+
+    messages: tuple[Message, ...]
+    descriptions: tuple[str, ...]
+
+
+def build(wanted: Skeleton) -> tuple[Message, ...]:
+    """A whole new table."""
+    family = wanted.family
+    return (
+        encode.new_table(family),
+        *(message for number, spec in enumerate(wanted.sets.values()) for message in _new_set(wanted, spec, number)),
+        *(encode.new_chain(family, chain) for chain in wanted.chains.values()),
+        *(encode.new_rule(family, chain.name, rule) for chain in wanted.chains.values() for rule in chain.rules),
+        *(
+            encode.verdict_elements(Kind.NEW_ELEMENTS, family, container, elements)
+            for container, elements in wanted.verdicts.items()
+        ),
+    )
+
+
+def difference(found: Skeleton, wanted: Skeleton) -> Changes:
+    """From the found table, whose sets are as wanted or missing, to the wanted one."""
+    family = wanted.family
+    missing_sets = [spec for spec in wanted.sets.values() if spec.name not in found.sets]
+    extra_sets = sorted(found.sets.keys() - wanted.sets.keys())
+    replaced = {
+        name for name, chain in wanted.chains.items() if name in found.chains and found.chains[name].hook != chain.hook
+    }
+    new = [name for name in wanted.chains if name not in found.chains]
+    rewritten = [
+        name
+        for name, chain in wanted.chains.items()
+        if name in found.chains and name not in replaced and found.chains[name].rules != chain.rules
+    ]
+    extra = sorted(found.chains.keys() - wanted.chains.keys())
+    removed_verdicts, added_verdicts = _verdict_changes(found, wanted)
+    refilled = [*rewritten, *new, *(name for name in wanted.chains if name in replaced)]
+    messages = [
+        *(message for number, spec in enumerate(missing_sets) for message in _new_set(wanted, spec, number)),
+        *(m for name in (*rewritten, *sorted(replaced), *extra) for m in _flush(found, name)),
+        *(encode.verdict_elements(Kind.DELETE_ELEMENTS, family, name, e) for name, e in removed_verdicts.items()),
+        *(encode.delete_chain(family, name) for name in (*sorted(replaced), *extra)),
+        *(encode.new_chain(family, wanted.chains[name]) for name in (*new, *sorted(replaced))),
+        *(encode.new_rule(family, name, rule) for name in refilled for rule in wanted.chains[name].rules),
+        *(encode.verdict_elements(Kind.NEW_ELEMENTS, family, name, e) for name, e in added_verdicts.items()),
+        *(encode.delete_set(family, name) for name in extra_sets),
+    ]
+    return Changes(
+        tuple(messages),
+        (
+            *(f"set {spec.name} was missing" for spec in missing_sets),
+            *(f"chain {name} was missing" for name in new),
+            *(f"the hook of chain {name} differed" for name in sorted(replaced)),
+            *(f"rules of chain {name} differed" for name in rewritten),
+            *(f"elements of {name} differed" for name in sorted({*removed_verdicts, *added_verdicts})),
+            *(f"chain {name} does not belong here" for name in extra),
+            *(f"set {name} does not belong here" for name in extra_sets),
+        ),
+    )
+
+
+def incompatible_sets(found: dict[str, SetSpec], wanted: Skeleton) -> list[str]:
+    """Sets whose type differs: the kernel can change none, so the table must be built anew."""
+    return sorted(
+        name
+        for name, spec in wanted.sets.items()
+        if name in found and found[name]._replace(comment="") != spec._replace(comment="")
+    )
+
+
+def _new_set(wanted: Skeleton, spec: SetSpec, number: int) -> tuple[Message, ...]:
+    created = encode.new_set(wanted.family, spec, number)
+    if spec.name == layout.PROTOCOLS:
+        return (created, encode.key_elements(wanted.family, spec.name, PROTOCOL_KEYS))
+    return (created,)
+
+
+def _flush(found: Skeleton, name: str) -> tuple[Message, ...]:
+    chain: Chain = found.chains[name]
+    return (encode.flush_chain(found.family, name),) if chain.rules else ()
+
+
+def _verdict_changes(found: Skeleton, wanted: Skeleton):  # type: ignore[no-untyped-def]
+    removed, added = {}, {}
+    for container, elements in wanted.verdicts.items():
+        present = found.verdicts.get(container, {})
+        gone = {key: value for key, value in present.items() if elements.get(key) != value}
+        fresh = {key: value for key, value in elements.items() if present.get(key) != value}
+        if gone:
+            removed[container] = gone
+        if fresh:
+            added[container] = fresh
+    return removed, added

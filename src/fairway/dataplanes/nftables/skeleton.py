@@ -1,0 +1,420 @@
+"""The constant part of the fairway table: sets, chains and rules, as data (docs/nftables.md).
+
+Nothing here grows with the number of Services: all that is per Service is an element of a map or set. Chains for
+affinity timeouts and rules for prefix lengths exist for those values that are in use. What the register programs
+do is decided in `rules`; how any of it is written to a kernel is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum, IntEnum
+from typing import NamedTuple
+
+from fairway.dataplanes.nftables import layout, rules
+from fairway.dataplanes.nftables.expressions import (
+    Bitwise,
+    Chain,
+    ChainKind,
+    Code,
+    Compare,
+    Comparison,
+    Ct,
+    CtKey,
+    Decide,
+    Dispatch,
+    Expression,
+    Hook,
+    HookPoint,
+    Lookup,
+    Masquerade,
+    Reject,
+    Rule,
+    Verdict,
+)
+from fairway.dataplanes.nftables.layout import Flag, Policy
+from fairway.values.address import Family
+from fairway.values.protocol import Protocol
+
+TABLE_COMMENT = "Fairway: Kubernetes Services. The rules are not what they read as: see docs/nftables.md"
+
+NAT_PRIORITY = -100
+"""prerouting and output: dstnat"""
+MASQUERADE_PRIORITY = 100
+"""postrouting: srcnat"""
+LOCALHOST_PRIORITY = -110
+"""before dstnat, so that addresses are still those of the wire"""
+INVALID_PRIORITY = 0
+"""forward: filter"""
+
+_AFFINITY_SIZE = 1 << 20
+_STATUS_DNAT = (0x20).to_bytes(4, "little")
+_STATE_INVALID = (1).to_bytes(4, "little")
+
+
+class PodRanges(NamedTuple):
+    """Local pods are the sources inside PODS (detectLocalMode ClusterCIDR and NodeCIDR)."""
+
+
+class PodInterface(NamedTuple):
+    """Local pods are what comes in by this interface (BridgeInterface), or by one whose name starts so."""
+
+    name: str
+    is_prefix: bool
+
+
+class SkeletonSettings(NamedTuple):
+    """All that the skeleton depends on."""
+
+    family: Family
+    pods: PodRanges | PodInterface | None = None
+    """How local pods are told apart; None when there is no detector: then nobody is a pod."""
+    drop_invalid: bool = True
+    """Drop forwarded packets that conntrack calls invalid; not with tcpBeLiberal."""
+    guard_localhost: bool = False
+    """Drop packets to 127.0.0.0/8 that came in by an interface: route_localnet lets them in (localhost node ports)."""
+
+
+class Field(Enum):
+    """A field of a key or of data: nft's type number, and bytes (0: an address of the table's family)."""
+
+    ADDRESS = (0, 0)
+    ADDRESS6 = (8, 16)
+    PROTOCOL = (12, 1)
+    PORT = (13, 2)
+    WORD = (19, 4)
+    """Listed by nft as a mark."""
+
+    def width(self, family: Family) -> int:
+        return self.value[1] or family.width
+
+    def number(self, family: Family) -> int:
+        return self.value[0] or (7 if family is Family.IPV4 else 8)
+
+
+class SetKind(IntEnum):
+    """How the kernel keeps elements."""
+
+    HASH = 0
+    INTERVAL = 4
+    DYNAMIC = 0x10 | 0x20
+
+
+class SetSpec(NamedTuple):
+    """A set, or with `data` a map, or with `leads` a map to verdicts."""
+
+    name: str
+    key: tuple[Field, ...]
+    data: tuple[Field, ...] = ()
+    kind: SetKind = SetKind.HASH
+    leads: bool = False
+    size: int = 0
+    comment: str = ""
+
+    def key_width(self, family: Family) -> int:
+        return _width(self.key, family)
+
+    def data_width(self, family: Family) -> int:
+        return _width(self.data, family)
+
+
+class Skeleton(NamedTuple):
+    """What must stand in the kernel besides the elements of layout.CONTAINERS."""
+
+    family: Family
+    sets: dict[str, SetSpec]
+    chains: dict[str, Chain]
+    verdicts: dict[str, dict[bytes, Verdict]]
+    """Elements of the verdict maps."""
+
+
+def _width(fields: tuple[Field, ...], family: Family) -> int:
+    if len(fields) == 1:
+        return fields[0].width(family)
+    return sum((field.width(family) + 3) // 4 * 4 for field in fields)
+
+
+_A, _W = Field.ADDRESS, Field.WORD
+_FRONTEND = (Field.ADDRESS, Field.PROTOCOL, Field.PORT)
+_DISPATCH = (_W, _W, _W, _W)
+_BACKEND = (Field.ADDRESS, Field.PORT)
+
+SETS = (
+    SetSpec(layout.FRONTENDS, _FRONTEND, _DISPATCH, comment="0 . svc . policy . flags"),
+    SetSpec(layout.INSIDE, _FRONTEND, _DISPATCH, comment="for pods and the node: 0 . svc . policy . flags"),
+    SetSpec(layout.GUARDED, _FRONTEND, _DISPATCH, comment="once past the source ranges: 0 . svc . policy . flags"),
+    SetSpec(layout.COUNTS, (_W,), (_W, _W), comment="svc : 0 . N (big-endian)"),
+    SetSpec(
+        layout.SHARES,
+        (Field.ADDRESS6,),
+        (_W, _W),
+        SetKind.INTERVAL,
+        comment="0 . 0 . N . random : 0 . place; equal shares for each N",
+    ),
+    SetSpec(layout.BACKENDS, (_W, _W), _BACKEND, comment="place . svc : backend"),
+    SetSpec(layout.BACKEND_IDS, (_W, _W), (_W, _W), comment="place . svc : 0 . id, where there is affinity"),
+    SetSpec(layout.ENDPOINTS, (_W, _W), _BACKEND, comment="id . svc : backend, where there is affinity"),
+    SetSpec(
+        layout.AFFINITY,
+        (_W, _A),
+        (_W, _W),
+        SetKind.DYNAMIC,
+        size=_AFFINITY_SIZE,
+        comment="svc . client : 0 . id of its backend",
+    ),
+    SetSpec(layout.SOURCE_RANGES, (_W, _A, _W), comment="svc . network . prefix length"),
+    SetSpec(layout.HAIRPIN, (_A, _A), comment="backends that may be their own client"),
+    SetSpec(layout.CLUSTER_IPS, (_A,), comment="their unknown ports are refused"),
+    SetSpec(layout.SERVICE_CIDRS, (_A,), kind=SetKind.INTERVAL, comment="unowned addresses inside are dropped"),
+    SetSpec(layout.PODS, (_A,), kind=SetKind.INTERVAL, comment="sources that are local pods"),
+    SetSpec(layout.PROTOCOLS, (Field.PROTOCOL,), comment="constant"),
+    SetSpec(layout.POLICIES, (_W,), leads=True, comment="policy of a frontend : what to do"),
+    SetSpec(layout.GUARDED_POLICIES, (_W,), leads=True, comment="policy once past the source ranges : what to do"),
+    SetSpec(layout.INSIDE_POLICIES, (_W,), leads=True, comment="policy for pods and the node : what to do"),
+    SetSpec(layout.MASQUERADES, (_W,), leads=True, comment="flags of a frontend : which sources are masqueraded"),
+)
+PROTOCOL_KEYS = tuple(bytes((protocol,)) for protocol in sorted(Protocol))
+
+
+def build_skeleton(settings: SkeletonSettings, timeouts: Iterable[int] = (), lengths: Iterable[int] = ()) -> Skeleton:
+    """The whole skeleton, with chains for these affinity timeouts and rules for these prefix lengths."""
+    seconds = sorted(timeouts)
+    chains = (
+        *_base_chains(settings),
+        _services(settings),
+        *_policy_chains(settings),
+        _guard(settings, sorted(lengths, reverse=True)),
+        *(chain for each in seconds for chain in _affinity_chains(settings, each)),
+        *_masquerade_chains(settings),
+    )
+    return Skeleton(
+        settings.family,
+        {spec.name: spec for spec in SETS},
+        {chain.name: chain for chain in chains},
+        {
+            layout.POLICIES: _policies(seconds) | {layout.svc_key(Policy.GUARD): Verdict(Code.GOTO, "guard")},
+            layout.GUARDED_POLICIES: _policies(seconds),
+            layout.INSIDE_POLICIES: _inside_policies(seconds),
+            layout.MASQUERADES: _masquerades(),
+        },
+    )
+
+
+def affinity_timeout(chain: str) -> int | None:
+    """The timeout that this chain exists for; None if it is another chain."""
+    prefix, _, seconds = chain.rpartition("-")
+    return int(seconds) if prefix == "affinity" and seconds.isascii() and seconds.isdigit() else None
+
+
+def range_length(rule: Rule) -> int | None:
+    """The prefix length that this rule of `guard` checks; None if it is another rule."""
+    for expression in rule.expressions:
+        if isinstance(expression, Bitwise) and len(expression.mask) == 4 and expression.mask == bytes(4):
+            return layout.unpack_number_key(expression.xor)
+    return None
+
+
+def _base_chains(settings: SkeletonSettings) -> tuple[Chain, ...]:
+    jump = (Rule((Decide(Verdict(Code.JUMP, "services")),), "packets to Services"),)
+    chains = [
+        Chain("prerouting", jump, Hook(ChainKind.NAT, HookPoint.PREROUTING, NAT_PRIORITY)),
+        Chain("output", jump, Hook(ChainKind.NAT, HookPoint.OUTPUT, NAT_PRIORITY)),
+        Chain("postrouting", _postrouting(settings), Hook(ChainKind.NAT, HookPoint.POSTROUTING, MASQUERADE_PRIORITY)),
+    ]
+    if settings.drop_invalid:
+        rule = Rule(
+            (
+                Ct(CtKey.STATE, 0),
+                Bitwise(0, 0, _STATE_INVALID, bytes(4)),
+                Compare(0, Comparison.NOT_EQUAL, bytes(4)),
+                _drop(),
+            ),
+            "else a late packet would reach the client untranslated and reset its connection",
+        )
+        chains.append(Chain("forward", (rule,), Hook(ChainKind.FILTER, HookPoint.FORWARD, INVALID_PRIORITY)))
+    if settings.guard_localhost and settings.family is Family.IPV4:
+        address = rules.destination(rules.Registers.of(settings.family), 0)
+        rule = Rule(
+            (
+                *rules.comes_by("lo", is_prefix=False, inverted=True),
+                address._replace(length=1),
+                Compare(0, Comparison.EQUAL, b"\x7f"),
+                _drop(),
+            ),
+            "route_localnet, needed for localhost node ports, would let these in",
+        )
+        hook = Hook(ChainKind.FILTER, HookPoint.PREROUTING, LOCALHOST_PRIORITY)
+        chains.append(Chain("localhost", (rule,), hook))
+    return tuple(chains)
+
+
+def _services(settings: SkeletonSettings) -> Chain:
+    r = rules.Registers.of(settings.family)
+    address = rules.destination(r, 0)
+    return Chain(
+        "services",
+        (
+            Rule(
+                (*rules.find_frontend(r, layout.FRONTENDS, r.policy), Dispatch(layout.POLICIES, r.policy)),
+                "frontends by address, protocol and port; their policy says what to do",
+            ),
+            Rule((address, Lookup(layout.CLUSTER_IPS, 0), _goto("refuse")), "unknown ports of cluster IPs"),
+            Rule((address, Lookup(layout.SERVICE_CIDRS, 0), _drop()), "addresses that no Service has"),
+        ),
+    )
+
+
+def _policy_chains(settings: SkeletonSettings) -> tuple[Chain, ...]:
+    r = rules.Registers.of(settings.family)
+    again = "the same again: the first may have met a change half way"
+    refuse = _refusal(settings.family, "no valid backend was found: never onward")
+    chains = [Chain("refuse", (_refusal(settings.family, "no endpoints, or unknown port"),))]
+    for prefix, container in (("", layout.FRONTENDS), ("inside-", layout.INSIDE)):
+        any_backend = rules.pick(r, container)
+        by_id = rules.pick_by_id(r, container)
+        comment = "N = counts[svc]; place = shares[N . random]; dnat to backends[place . svc]"
+        chains.append(Chain(f"{prefix}pick", (Rule(any_backend, comment), Rule(any_backend, again), refuse)))
+        comment = "id = backend-ids[place . svc]; dnat to endpoints[id . svc]"
+        chains.append(Chain(f"{prefix}pick-by-id", (Rule(by_id, comment), Rule(by_id, again), refuse)))
+    find = (*rules.find_frontend(r, layout.GUARDED, r.policy), Dispatch(layout.GUARDED_POLICIES, r.policy))
+    chains.append(Chain("guarded", (Rule(find, "past the source ranges"), refuse)))
+    find = (*rules.find_frontend(r, layout.INSIDE, r.policy), Dispatch(layout.INSIDE_POLICIES, r.policy))
+    chains.append(Chain("inside", (Rule(find, "for pods and the node"), refuse)))
+    chains.append(_local_chain(settings, "local-pick", _goto("pick")))
+    chains.append(_local_chain(settings, "local-drop", _drop()))
+    return tuple(chains)
+
+
+def _local_chain(settings: SkeletonSettings, name: str, outsiders: Decide) -> Chain:
+    r = rules.Registers.of(settings.family)
+    insiders = [Rule((*rules.is_node(r), _goto("inside")), "the node itself")]
+    if settings.pods is not None:
+        insiders.append(Rule((*_is_pod(settings), _goto("inside")), "local pods"))
+    return Chain(name, (*insiders, Rule((outsiders,), "anybody else")))
+
+
+def _is_pod(settings: SkeletonSettings, *, inverted: bool = False) -> tuple[Expression, ...]:
+    match settings.pods:
+        case PodInterface(name, is_prefix):
+            return rules.comes_by(name, is_prefix=is_prefix, inverted=inverted)
+        case _:
+            r = rules.Registers.of(settings.family)
+            return (rules.source(r, 0), Lookup(layout.PODS, 0, None, inverted))
+
+
+def _guard(settings: SkeletonSettings, lengths: list[int]) -> Chain:
+    r = rules.Registers.of(settings.family)
+    allowed = tuple(
+        Rule((*rules.in_source_range(r, length), _goto("guarded")), f"source ranges of length {length}")
+        for length in lengths
+    )
+    return Chain("guard", (*allowed, Rule((_drop(),), "outside all source ranges")))
+
+
+def _affinity_chains(settings: SkeletonSettings, seconds: int) -> tuple[Chain, ...]:
+    r = rules.Registers.of(settings.family)
+    chains = [_local_chain(settings, f"local-affinity-{seconds}", _goto(f"affinity-{seconds}"))]
+    for prefix, container in (("", layout.FRONTENDS), ("inside-", layout.INSIDE)):
+        follow = rules.follow_affinity(r, container, seconds)
+        start = rules.start_affinity(r, container, seconds)
+        body = (
+            Rule(follow, "id = affinity[svc . client]; dnat to endpoints[id . svc]"),
+            Rule(start, "id = backend-ids[place . svc]; dnat to endpoints[id . svc], remembered in affinity"),
+            Rule((_goto(f"{prefix}pick-by-id"),), "affinity is full, or a change was met half way"),
+        )
+        chains.append(Chain(f"{prefix}affinity-{seconds}", body))
+    return tuple(chains)
+
+
+def _postrouting(settings: SkeletonSettings) -> tuple[Rule, ...]:
+    r = rules.Registers.of(settings.family)
+    untranslated = (
+        Ct(CtKey.STATUS, 0),
+        Bitwise(0, 0, _STATUS_DNAT, bytes(4)),
+        Compare(0, Comparison.EQUAL, bytes(4)),
+        Decide(Verdict(Code.RETURN)),
+    )
+    hairpin = (
+        rules.source(r, 0),
+        rules.destination(r, r.width),
+        Lookup(layout.HAIRPIN, 0),
+        *rules.find_original_frontend(r, layout.FRONTENDS),
+        Masquerade(),
+    )
+    by_flags = (
+        *rules.find_original_frontend(r, layout.FRONTENDS, r.flags),
+        Dispatch(layout.MASQUERADES, r.flags),
+    )
+    return (
+        Rule(untranslated, "not sent to a Service"),
+        Rule(hairpin, "a backend that is its own client"),
+        Rule(by_flags, "the flags of the frontend that the packet was sent to say whom to masquerade"),
+    )
+
+
+def _masquerade_chains(settings: SkeletonSettings) -> tuple[Chain, ...]:
+    r = rules.Registers.of(settings.family)
+    outside = (
+        ()
+        if settings.pods is None
+        else (Rule((*_is_pod(settings, inverted=True), Masquerade()), "the source is no local pod"),)
+    )
+    node = (Rule((*rules.is_node(r), Masquerade()), "the source is the node"),)
+    return (
+        Chain("masquerade-always", (Rule((Masquerade(),), "whoever the source is"),)),
+        Chain("masquerade-outside", outside),
+        Chain("masquerade-node", node),
+        Chain("masquerade-outside-node", (*outside, *node)),
+    )
+
+
+def _policies(timeouts: list[int]) -> dict[bytes, Verdict]:
+    chains = {
+        Policy.PICK: "pick",
+        Policy.REJECT: "refuse",
+        Policy.LOCAL_PICK: "local-pick",
+        Policy.LOCAL_DROP: "local-drop",
+    }
+    found = {layout.svc_key(policy): Verdict(Code.GOTO, chain) for policy, chain in chains.items()}
+    found[layout.svc_key(Policy.DROP)] = Verdict(Code.DROP)
+    for each in timeouts:
+        found[layout.svc_key(Policy.affinity(each))] = Verdict(Code.GOTO, f"affinity-{each}")
+        found[layout.svc_key(Policy.local_affinity(each))] = Verdict(Code.GOTO, f"local-affinity-{each}")
+    return found
+
+
+def _inside_policies(timeouts: list[int]) -> dict[bytes, Verdict]:
+    found = {
+        layout.svc_key(Policy.PICK): Verdict(Code.GOTO, "inside-pick"),
+        layout.svc_key(Policy.REJECT): Verdict(Code.GOTO, "refuse"),
+        layout.svc_key(Policy.DROP): Verdict(Code.DROP),
+    }
+    for each in timeouts:
+        found[layout.svc_key(Policy.affinity(each))] = Verdict(Code.GOTO, f"inside-affinity-{each}")
+    return found
+
+
+def _masquerades() -> dict[bytes, Verdict]:
+    found: dict[bytes, Verdict] = {}
+    for number in range(1, 8):
+        flags = Flag(number)
+        if Flag.MASQUERADE_ALWAYS in flags:
+            chain = "masquerade-always"
+        elif flags == Flag.MASQUERADE_OUTSIDE | Flag.MASQUERADE_NODE:
+            chain = "masquerade-outside-node"
+        else:
+            chain = "masquerade-outside" if Flag.MASQUERADE_OUTSIDE in flags else "masquerade-node"
+        found[layout.svc_key(number)] = Verdict(Code.GOTO, chain)
+    return found
+
+
+def _refusal(family: Family, comment: str) -> Rule:
+    return Rule((Reject(3 if family is Family.IPV4 else 4),), comment)
+
+
+def _goto(chain: str) -> Decide:
+    return Decide(Verdict(Code.GOTO, chain))
+
+
+def _drop() -> Decide:
+    return Decide(Verdict(Code.DROP))

@@ -1,0 +1,279 @@
+"""The fairway table of one IP family in the kernel of this network namespace: write, read, verify.
+
+Small and dumb: it applies operations in transactions, keeps the skeleton as it should be, and lists what is there.
+What the elements mean is decided in `dataplanes.nftables`; when to write and what to do about drift, in `agents`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self, cast
+
+from fairway.dataplanes.nftables import changes, elements, layout
+from fairway.dataplanes.nftables.elements import Pair, Shape
+from fairway.dataplanes.nftables.encode import Kind, delete_table
+from fairway.dataplanes.nftables.expressions import Chain
+from fairway.dataplanes.nftables.skeleton import (
+    Skeleton,
+    SkeletonSettings,
+    affinity_timeout,
+    build_skeleton,
+    range_length,
+)
+from fairway.io.netlink import nftables_reader as reader
+from fairway.io.netlink.nftables_batch import Batch, NftablesError, Step
+from fairway.reconcile.items import Action, Item, Operation
+from fairway.values.address import Family
+
+_TRANSACTION_OPERATIONS = 8192
+"""About a megabyte and 20 ms of the kernel's time."""
+_ATTEMPTS = 3
+
+
+@dataclass(slots=True)
+class _Grown:
+    """The parts of the skeleton that exist because elements need them."""
+
+    timeouts: set[int]
+    lengths: set[int]
+    shares: set[int]
+    """Each N that `shares` has ranges for."""
+
+
+class NftablesKernel:
+    """One family's table in the network namespace that its maker's thread was in."""
+
+    def __init__(self, family: Family) -> None:
+        """Raises UnavailableError without nftables in the kernel or without CAP_NET_ADMIN."""
+        self.family = family
+        self._batch = Batch()
+        self._settings = SkeletonSettings(family)
+        self._grown: _Grown | None = None
+        """None when it must be read from the kernel."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._batch.close()
+
+    @property
+    def port(self) -> int:
+        """The netlink port that our transactions come from: notifications carry it."""
+        return self._batch.port
+
+    # --- skeleton --------------------------------------------------------------------------------------------------
+
+    def ensure_skeleton(self, settings: SkeletonSettings, items: Callable[[], Iterable[Item]] = tuple) -> list[str]:
+        """Create the table, or repair what is missing or differs; says what, and writes nothing when nothing is.
+
+        A table that is missing, or whose sets are of another layout, is made in one transaction that holds `items`.
+        """
+        self._settings = settings
+        found = reader.read_skeleton(self.family)
+        if found is None:
+            self._rebuild(items(), ())
+            return ["table was missing"]
+        wanted = build_skeleton(settings)
+        if others := changes.incompatible_sets(found.sets, wanted):
+            kept = () if layout.AFFINITY in others else reader.dump_raw(self.family, layout.AFFINITY)
+            self._rebuild(items(), tuple(kept))
+            return [f"set {name} had another layout" for name in others]
+        grown = _grown_in(found)
+        made = changes.difference(found, build_skeleton(settings, grown.timeouts, grown.lengths))
+        shares, damaged = self._missing_shares(grown)
+        if made.messages or shares:
+            self._batch.commit([*(Step(message) for message in made.messages), *shares])
+        self._grown = grown
+        return [*made.descriptions, *(f"shares of {count} differed" for count in damaged)]
+
+    def _missing_shares(self, grown: _Grown) -> tuple[list[Step], list[int]]:
+        """What repairs `shares`, where a range is missing or differs; notes in `grown` what it has then."""
+        form = elements.form_of(self.family, layout.SHARES)
+        found = reader.read_bounds(self.family, layout.SHARES)
+        used = reader.read_counts(self.family)
+        steps: list[Step] = []
+        damaged = []
+        for count in sorted(used | found.keys()):
+            wanted = elements.share_bounds(count)
+            present = found.get(count, {})
+            grown.shares.add(count)
+            if present == wanted:
+                continue
+            damaged.append(count)
+            steps.extend(_pack(form, Kind.DELETE_ELEMENTS, elements.encode_bounds(form, present)))
+            steps.extend(_pack(form, Kind.NEW_ELEMENTS, elements.encode_bounds(form, wanted)))
+        return steps, damaged
+
+    def _rebuild(self, items: Iterable[Item], affinity: Sequence[bytes]) -> None:
+        """The whole table, elements and all, in one transaction: no packet meets it half made."""
+        additions = [Operation(Action.ADD, item) for item in items]
+        grown = _Grown(set(), set(), set())
+        for _, (container, key, _) in additions:
+            if container in _PSEUDO:
+                _PSEUDO[container](grown).add(layout.unpack_number_key(cast("bytes", key)))
+        self._grown = grown
+        steps = [Step(delete_table(self.family))] if reader.has_table(self.family) else []
+        skeleton = build_skeleton(self._settings, grown.timeouts, grown.lengths)
+        steps += [Step(message) for message in changes.build(skeleton)]
+        steps += self._encode([each for each in additions if each.item.container not in _PSEUDO])
+        form = elements.form_of(self.family, layout.AFFINITY)
+        steps += [Step(elements.raw_list(form, raw)) for raw in affinity]
+        self._commit(steps)
+
+    def remove(self) -> bool:
+        """Delete our table, if there is one; says whether there was."""
+        self._grown = None
+        if not reader.has_table(self.family):
+            return False
+        self._batch.commit([Step(delete_table(self.family))])
+        return True
+
+    # --- elements --------------------------------------------------------------------------------------------------
+
+    def apply(self, operations: Sequence[Operation]) -> None:
+        """Carry out the operations in order, in one transaction where they fit.
+
+        Raises NftablesError; then nothing of the failed transaction, nor of what follows, is in the kernel.
+        """
+        for at in range(0, len(operations), _TRANSACTION_OPERATIONS):
+            self._apply_one(operations[at : at + _TRANSACTION_OPERATIONS])
+
+    def _apply_one(self, operations: Sequence[Operation]) -> None:
+        for _ in range(_ATTEMPTS):
+            try:
+                self._commit(self._encode(operations))
+            except NftablesError as error:
+                if error.errno != errno.ENOENT or self._batch.can_destroy:
+                    raise
+                # kernels before 6.3 cannot delete what may be gone already
+                operations = self._without_missing(operations)
+            else:
+                return
+        raise NftablesError("nftables: ENOENT: elements vanish while they are written", errno.ENOENT)
+
+    def _commit(self, steps: Sequence[Step]) -> None:
+        try:
+            self._batch.commit(steps)
+        except Exception:
+            self._grown = None
+            raise
+
+    def _without_missing(self, operations: Sequence[Operation]) -> list[Operation]:
+        kept = []
+        for each in operations:
+            action, (container, key, _) = each
+            if action is Action.ADD or container in _PSEUDO or self.get(container, cast("bytes", key)) is not None:
+                kept.append(each)
+            elif action is Action.REPLACE:
+                kept.append(each._replace(action=Action.ADD))
+        return kept
+
+    def _encode(self, operations: Sequence[Operation]) -> list[Step]:
+        """Runs of one action on one container become messages together."""
+        steps: list[Step] = []
+        at, end = 0, len(operations)
+        while at < end:
+            action, (container, _, _) = operations[at]
+            stop = at + 1
+            while stop < end and operations[stop][0] is action and operations[stop][1][0] == container:
+                stop += 1
+            run = operations[at:stop]
+            steps.extend(self._grow(action, container, run) if container in _PSEUDO else self._write(action, run))
+            at = stop
+        return steps
+
+    def _write(self, action: Action, operations: Sequence[Operation]) -> Iterator[Step]:
+        container = operations[0].item.container
+        form = elements.form_of(self.family, container)
+        pairs = cast("list[Pair]", [(key, value) for _, (_, key, value) in operations])
+        if action is not Action.ADD:
+            kind = Kind.DESTROY_ELEMENTS if self._batch.can_destroy else Kind.DELETE_ELEMENTS
+            yield from _pack(form, kind, elements.encode_removals(form, pairs), operations)
+        if action is not Action.REMOVE:
+            if container == layout.COUNTS:
+                yield from self._share({layout.unpack_number(value) for _, value in pairs})
+            yield from _pack(form, Kind.NEW_ELEMENTS, elements.encode_additions(form, pairs), operations)
+
+    def _share(self, counts: set[int]) -> Iterator[Step]:
+        """Ranges for each N that has none yet; they stay, being the same for all Services."""
+        form = elements.form_of(self.family, layout.SHARES)
+        grown = self._known_grown()
+        for count in sorted(counts - grown.shares - {0}):
+            yield from _pack(form, Kind.NEW_ELEMENTS, elements.encode_bounds(form, elements.share_bounds(count)))
+            grown.shares.add(count)
+
+    def _grow(self, action: Action, container: str, operations: Sequence[Operation]) -> Iterator[Step]:
+        """Chains for affinity timeouts, rules for prefix lengths."""
+        grown = self._known_grown()
+        before = build_skeleton(self._settings, grown.timeouts, grown.lengths)
+        numbers = {layout.unpack_number_key(cast("bytes", item.key)) for _, item in operations}
+        known = _PSEUDO[container](grown)
+        if action is Action.REMOVE:
+            known -= numbers
+        else:
+            known |= numbers
+        after = build_skeleton(self._settings, grown.timeouts, grown.lengths)
+        return (Step(message, operations) for message in changes.difference(before, after).messages)
+
+    def _known_grown(self) -> _Grown:
+        if self._grown is None:
+            found = reader.read_skeleton(self.family)
+            self._grown = _Grown(set(), set(), set()) if found is None else _grown_in(found)
+            self._grown.shares.update(reader.read_bounds(self.family, layout.SHARES))
+        return self._grown
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def dump(self, container: str) -> Iterator[list[Pair]]:
+        """What a container holds, in chunks of a few hundred; the caller may do other things between chunks.
+
+        While others write, elements may be missing or come twice: `get` tells about each suspect. A table or set that
+        does not exist holds nothing.
+        """
+        if container in _PSEUDO:
+            found = reader.read_skeleton(self.family)
+            numbers = _PSEUDO[container](_grown_in(found)) if found is not None else set()
+            yield [(layout.number_key(number), b"") for number in sorted(numbers)]
+            return
+        form = elements.form_of(self.family, container)
+        if form.shape is Shape.INTERVAL:
+            yield [(first + last, b"") for first, last, _ in reader.read_ranges(self.family, container)]
+            return
+        decode = elements.decode_commented if form.shape is Shape.COMMENTED else elements.decode_plain
+        for raw in reader.dump_raw(self.family, container):
+            yield decode(form, raw)
+
+    def get(self, container: str, key: bytes) -> bytes | None:
+        """The value that a container holds for a key now; None if it has no such key."""
+        form = None if container in _PSEUDO else elements.form_of(self.family, container)
+        if form is None or form.shape is Shape.INTERVAL:
+            return next((value for chunk in self.dump(container) for found, value in chunk if found == key), None)
+        return reader.get(form, key)
+
+
+def _pack(
+    form: elements.Form, kind: Kind, entries: Sequence[bytes], operations: Sequence[Operation] = ()
+) -> Iterator[Step]:
+    at = 0
+    for message, count in elements.pack_lists(form, kind, entries):
+        begin = 0 if form.shape is Shape.INTERVAL else len(form.head) + elements.LIST_HEADER_BYTES
+        yield Step(message, operations[at : at + count], begin)
+        at += count
+
+
+def _grown_in(found: Skeleton) -> _Grown:
+    timeouts = {seconds for name in found.chains if (seconds := affinity_timeout(name)) is not None}
+    guard = found.chains.get("guard", Chain("guard", ()))
+    return _Grown(timeouts, {bits for rule in guard.rules if (bits := range_length(rule)) is not None}, set())
+
+
+_PSEUDO: dict[str, Callable[[_Grown], set[int]]] = {
+    layout.TIMEOUTS: lambda grown: grown.timeouts,
+    layout.RANGE_LENGTHS: lambda grown: grown.lengths,
+}

@@ -1,0 +1,142 @@
+"""What stands in the fairway table of this network namespace, read by dumps on sockets of their own."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from fairway.dataplanes.nftables import decode, elements, layout
+from fairway.dataplanes.nftables.elements import Form
+from fairway.dataplanes.nftables.encode import Kind, family_header, table_header
+from fairway.dataplanes.nftables.expressions import Rule
+from fairway.dataplanes.nftables.skeleton import Skeleton
+from fairway.io.netlink.socket import DumpInterruptedError, NetlinkSocket, Protocol
+from fairway.values.address import Family
+from fairway.values.errors import KernelError
+
+_ATTEMPTS = 20
+_T = TypeVar("_T")
+
+
+def has_table(family: Family) -> bool:
+    """Whether our table stands."""
+    with NetlinkSocket(Protocol.NETFILTER) as sock:
+        try:
+            sock.request(Kind.GET_TABLE, table_header(family), what="nftables: get table")
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return False
+            raise
+    return True
+
+
+def read_skeleton(family: Family) -> Skeleton | None:
+    """The table's sets, chains, rules and verdict maps, all of one moment; None when there is no table."""
+    return _consistently(lambda: _read_skeleton(family))
+
+
+def _consistently(read: Callable[[], _T]) -> _T:
+    """Read again when the table changed meanwhile. Raises DumpInterruptedError when it never stands still."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            return read()
+        except DumpInterruptedError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _read_skeleton(family: Family) -> Skeleton | None:
+    if not has_table(family):
+        return None
+    specs = (decode.decode_set(family, payload) for payload in _dump(Kind.GET_SET, table_header(family)))
+    sets = {spec.name: spec for spec in specs if spec is not None}
+    rules: dict[str, list[Rule]] = {}
+    for payload in _dump(Kind.GET_RULE, table_header(family)):
+        found = decode.decode_rule(payload)
+        if found is not None:
+            rules.setdefault(found.chain, []).append(found.rule)
+    decoded = (decode.decode_chain(payload) for payload in _dump(Kind.GET_CHAIN, family_header(family)))
+    chains = {c.name: c._replace(rules=tuple(rules.get(c.name, ()))) for c in decoded if c is not None}
+    verdicts = {
+        name: decode.decode_verdicts(b"".join(dump_raw(family, name, strict=True)))
+        for name, spec in sets.items()
+        if spec.leads
+    }
+    return Skeleton(family, sets, chains, verdicts)
+
+
+def read_ranges(family: Family, container: str) -> list[tuple[bytes, bytes, bytes]]:
+    """(first, last, data) of the ranges of an interval set."""
+    form = elements.form_of(family, container)
+
+    def read() -> list[elements.Bound]:
+        raws = dump_raw(family, container, strict=True)
+        return [bound for raw in raws for bound in elements.decode_bounds(form, raw)]
+
+    return elements.join_bounds(_consistently(read))
+
+
+def read_bounds(family: Family, container: str) -> dict[int, dict[tuple[bytes, bool], bytes]]:
+    """The bounds in `shares`, by the N that they are for: (key, whether it ends a range) to data."""
+    form = elements.form_of(family, container)
+
+    def read() -> dict[int, dict[tuple[bytes, bool], bytes]]:
+        found: dict[int, dict[tuple[bytes, bool], bytes]] = {}
+        for raw in dump_raw(family, container, strict=True):
+            for key, is_end, data in elements.decode_bounds(form, raw):
+                found.setdefault(elements.count_of_bound(key, is_end=is_end), {})[key, is_end] = data
+        return found
+
+    return _consistently(read)
+
+
+def read_counts(family: Family) -> set[int]:
+    """Each N in `counts`, but 0."""
+    form = elements.form_of(family, layout.COUNTS)
+    found: set[int] = set()
+    for raw in dump_raw(family, layout.COUNTS):
+        found.update(layout.unpack_number(value) for _, value in elements.decode_commented(form, raw))
+    return found - {0}
+
+
+def dump_raw(family: Family, container: str, *, strict: bool = False) -> Iterator[bytes]:
+    """The lists of elements of a container as the kernel makes them; nothing where table or set is missing.
+
+    Raises DumpInterruptedError at its end, when `strict`, if the container changed meanwhile.
+    """
+    try:
+        for payload in _dump(Kind.GET_ELEMENTS, table_header(family, container)):
+            yield elements.elements_of(payload)
+    except DumpInterruptedError:
+        if strict:
+            raise
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+
+
+def _dump(kind: Kind, payload: bytes) -> Iterator[bytes]:
+    with NetlinkSocket(Protocol.NETFILTER) as sock:
+        for chunk in sock.dump(kind, payload, what=f"nftables: {kind.name.lower().replace('_', ' ')}"):
+            for each in chunk:
+                yield bytes(each)
+
+
+def get(form: Form, key: bytes) -> bytes | None:
+    """The value of one key; None if table, set or key is missing."""
+    with NetlinkSocket(Protocol.NETFILTER) as sock:
+        request = elements.key_request(form, key)
+        try:
+            answers = sock.request(Kind.GET_ELEMENTS, request, what=f"nftables: get from {form.container}")
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        decoded = elements.decode_commented if form.shape is elements.Shape.COMMENTED else elements.decode_plain
+        for answer in answers:
+            for found, value in decoded(form, elements.elements_of(bytes(answer.payload))):
+                if found == key:
+                    return value
+    return None
