@@ -6,7 +6,7 @@ serve one IP family.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from fairway.plan.model import PlannedPort, PlannedService
@@ -51,15 +51,18 @@ class Dataplane(Protocol):
 class Kernel(Protocol):
     """Writes and lists one family's items. Errors are KernelError; UnavailableError when the kernel cannot at all."""
 
-    def ensure(self, view: NodeView) -> Sequence[str]:
-        """Make, or mend, what does not depend on Services. Returns what was missing or wrong, one line each."""
+    def ensure(self, view: NodeView, items: Callable[[], Iterable[Item]]) -> Sequence[str]:
+        """Make, or mend, what does not depend on Services. Returns what was missing or wrong, one line each.
+
+        `items` gives what is wanted at present, in case everything must be made anew without a gap.
+        """
         ...
 
     def apply(self, operations: Sequence[Operation]) -> None:
         """One transaction, or several in order when it is too large for one. Raises WriteError."""
         ...
 
-    def dump(self, container: str) -> Iterator[Mapping[Any, Any]]:
+    def dump(self, container: str) -> Iterator[Sequence[tuple[Any, Any]]]:
         """Everything that a container holds, in pieces of about a millisecond."""
         ...
 

@@ -62,7 +62,7 @@ class FamilySync:
 
     def reload(self) -> Sequence[str]:
         """Forget all belief about the kernel: make or mend the skeleton and read everything anew."""
-        mended = self._kernel.ensure(self.view)
+        mended = self._kernel.ensure(self.view, self.difference.wanted_items)
         for container in self._dataplane.containers:
             found: dict[Hashable, Hashable] = {}
             for piece in self._kernel.dump(container.name):
@@ -96,7 +96,7 @@ class FamilySync:
         changes = self.planner.set_view(view)
         self.difference.set_wanted("node", self._dataplane.node_items(view))
         self._want(changes)
-        self._kernel.ensure(view)
+        self._kernel.ensure(view, self.difference.wanted_items)
         return changes
 
     def _want(self, changes: Iterable[ServiceChange]) -> None:
@@ -152,7 +152,7 @@ class FamilySync:
         suspects: set[Hashable] = set()
         matched = 0
         for piece in self._kernel.dump(container):
-            strange = [key for key, value in piece.items() if known.get(key, _MISSING) != value]
+            strange = [key for key, value in piece if known.get(key, _MISSING) != value]
             suspects.update(strange)
             matched += len(piece) - len(strange)
             await asyncio.sleep(0)
@@ -164,7 +164,7 @@ class FamilySync:
         """Keys that a second dump does not show either."""
         unseen = set(self.difference.known(container))
         for piece in self._kernel.dump(container):
-            unseen.difference_update(piece)
+            unseen.difference_update(key for key, _ in piece)
             await asyncio.sleep(0)
         return unseen
 

@@ -92,6 +92,12 @@ class Difference:
         """What the kernel is believed to hold. Not to be changed."""
         return self._tables[container].known
 
+    def wanted_items(self) -> Iterator[Item]:
+        """Everything that is wanted, in the order in which it would be added."""
+        for table in sorted(self._tables.values(), key=lambda t: t.container.add_stage):
+            for key, value in table.wanted.items():
+                yield Item(table.container.name, key, value)
+
     def load_known(self, container: str, items: Mapping[Hashable, Hashable]) -> None:
         """What a container was found to hold, at start or after it was lost: replaces all belief about it."""
         table = self._tables[container]
