@@ -1,0 +1,315 @@
+"""The proxy's loop: objects in, plan, items, kernel; one change at a time, each as soon as it comes.
+
+Decides when to plan and write, and when to try again. Nothing is written before every source has handed over all it
+has once. What a change means is the plan's business, what to write the dataplane's, and how a refused write is
+mended that of `FamilySync`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fairway.agents.clock import Clock
+from fairway.agents.family import FamilySync, WriteOutcome
+from fairway.agents.feed import Source
+from fairway.plan.model import HealthCheck, PlannedPort
+from fairway.plan.planner import PortChange, ServiceChange
+from fairway.plan.view import NodeView
+from fairway.reconcile.backoff import Backoff
+from fairway.reconcile.difference import Drift
+from fairway.state.tables import Changes, State, Writer
+from fairway.values.address import Family
+from fairway.values.errors import KernelError
+from fairway.values.names import ObjectName
+
+log = logging.getLogger(__name__)
+
+
+class Views(Protocol):
+    """This node, from its Node object, its interfaces and the settings."""
+
+    def view(self, family: Family) -> NodeView:
+        """The node as it is now."""
+        ...
+
+
+class FlowCleaner(Protocol):
+    """Removes stale entries from the kernel's connection table, in its own time."""
+
+    def note(self, changes: Iterable[PortChange]) -> None:
+        """The kernel holds these changes now; return at once."""
+        ...
+
+    def note_all(self, ports: Iterable[PlannedPort]) -> None:
+        """The kernel holds this whole plan now; return at once."""
+        ...
+
+
+class HealthChecks(Protocol):
+    """The HTTP servers of health check node ports."""
+
+    def set_wanted(self, checks: Mapping[ObjectName, HealthCheck]) -> None:
+        """Exactly these are served from now on."""
+        ...
+
+
+class Observer(Protocol):
+    """Is told what the loop does, for metrics."""
+
+    def synced(self, seconds: float, changes: int, outcomes: Sequence[WriteOutcome]) -> None:
+        """One round of planning and writing."""
+        ...
+
+    def drifted(self, drifts: Collection[Drift]) -> None:
+        """The kernel did not hold what it should have."""
+        ...
+
+
+@dataclass(slots=True)
+class ProxyStatus:
+    """What the loop knows of itself, for health and `proxy status`. Times are the agents' clock's."""
+
+    is_filled: bool = False
+    queued_at: float | None = None
+    """Since when a change waits to be written."""
+    synced_at: float | None = None
+    last_error: str = ""
+    drifts: int = 0
+    rounds: int = 0
+
+
+@dataclass(slots=True)
+class ProxyParts:
+    """What the composition root hands to the loop."""
+
+    state: State
+    writer: Writer
+    families: Mapping[Family, FamilySync]
+    views: Views
+    clock: Clock
+    random: Callable[[], float]
+    cleaner: FlowCleaner | None = None
+    health_checks: HealthChecks | None = None
+    observer: Observer | None = None
+
+
+class ProxyAgent:
+    """Keeps this node's kernel equal to what the sources say."""
+
+    def __init__(self, parts: ProxyParts) -> None:
+        self._parts = parts
+        self._backoff = Backoff()
+        self._retry: asyncio.TimerHandle | None = None
+        self._checks: dict[ObjectName, HealthCheck] = {}
+        self._is_lost = False
+        self._sources: Sequence[Source] = ()
+        self._filled = asyncio.Event()
+        self._wake = asyncio.Event()
+        self.status = ProxyStatus()
+
+    async def run(self, sources: Sequence[Source]) -> None:
+        """Follow the sources until cancelled."""
+        self._sources = sources
+        async with asyncio.TaskGroup() as tasks:
+            for source in sources:
+                tasks.create_task(source.run())
+            tasks.create_task(self._fill_and_mend())
+
+    async def wait_filled(self) -> None:
+        """Return when the kernel holds the whole first plan."""
+        await self._filled.wait()
+
+    def changed(self) -> None:
+        """The state may have changed: plan and write at once. Called by the sinks and by watchers of this node."""
+        if self.status.queued_at is None:
+            self.status.queued_at = self._parts.clock.now()
+        if self.status.is_filled and not self._is_lost:
+            self._round()
+        else:
+            self._wake.set()
+
+    async def _fill_and_mend(self) -> None:
+        while not all(source.has_synced for source in self._sources):
+            await self._wake.wait()
+            self._wake.clear()
+        await self._until_done(self._fill)
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._is_lost:
+                await self._until_done(self._reload)
+
+    async def _until_done(self, work: Callable[[], Any]) -> None:
+        """Do it, and again after a while when the kernel refuses."""
+        while True:
+            try:
+                await work()
+            except KernelError as error:
+                self._failed(error)
+                await self._parts.clock.sleep(self._backoff.failed(self._parts.random()))
+            else:
+                self._backoff.succeeded()
+                return
+
+    async def _fill(self) -> None:
+        """The first plan, written a chunk at a time."""
+        parts, started = self._parts, self._parts.clock.now()
+        parts.writer.take_changes()
+        outcomes: list[WriteOutcome] = []
+        for family, sync in parts.families.items():
+            for line in sync.open(parts.views.view(family)):
+                log.info("skeleton family=%s mended=%r", family, line)
+            outcomes += await sync.fill()
+        self._collect_health_checks()
+        self.status.is_filled = True
+        self._finish(started, parts.state.service_count, outcomes)
+        log.info(
+            "filled services=%d slices=%d operations=%d seconds=%.3f",
+            parts.state.service_count,
+            parts.state.slice_count,
+            sum(o.operations for o in outcomes),
+            parts.clock.now() - started,
+        )
+        if parts.cleaner is not None:
+            rows = (row for sync in parts.families.values() for row in sync.planner.all_planned())
+            parts.cleaner.note_all(port for row in rows for port in row.ports)
+        self._filled.set()
+        self._round()
+
+    async def _reload(self) -> None:
+        """The kernel is not as believed at all: read it anew and write what is missing."""
+        started = self._parts.clock.now()
+        for family, sync in self._parts.families.items():
+            for line in sync.reload():
+                log.warning("skeleton family=%s mended=%r", family, line)
+        self._is_lost = False
+        self._round(started)
+
+    def _round(self, started: float | None = None) -> None:
+        """Plan what changed and write it."""
+        parts = self._parts
+        now = parts.clock.now() if started is None else started
+        try:
+            changes = self._plan(parts.writer.take_changes())
+            outcomes = [sync.write() for sync in parts.families.values()]
+        except KernelError as error:
+            self._failed(error)
+            self._is_lost = True
+            self._wake.set()
+            return
+        self._health(changes)
+        self._finish(now, len(changes), outcomes)
+        if changes and parts.cleaner is not None:
+            parts.cleaner.note(port for change in changes for port in change.ports)
+
+    def _plan(self, changed: Changes) -> list[ServiceChange]:
+        parts = self._parts
+        changes: list[ServiceChange] = []
+        for family, sync in parts.families.items():
+            changes += sync.set_view(parts.views.view(family))
+            if changed.services:
+                changes += sync.replan(changed.services)
+        return changes
+
+    def _finish(self, started: float, changes: int, outcomes: Sequence[WriteOutcome]) -> None:
+        status, clock = self.status, self._parts.clock
+        status.rounds += 1
+        self._note_drifts([drift for outcome in outcomes for drift in outcome.drifts])
+        refused = [error for outcome in outcomes for error in outcome.refused]
+        if any(outcome.is_lost for outcome in outcomes):
+            self._is_lost = True
+            self._wake.set()
+        elif refused:
+            self._failed(refused[0])
+            self._try_again_later()
+        else:
+            self._backoff.succeeded()
+            status.queued_at, status.last_error = None, ""
+            status.synced_at = clock.now()
+        if self._parts.observer is not None:
+            self._parts.observer.synced(clock.now() - started, changes, outcomes)
+
+    def _failed(self, error: Exception) -> None:
+        self.status.last_error = str(error)
+        log.warning("write failed error=%r", str(error))
+
+    def _try_again_later(self) -> None:
+        if self._retry is None:
+            delay = self._backoff.failed(self._parts.random())
+            self._retry = asyncio.get_running_loop().call_later(delay, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._round()
+
+    async def compare(self, family: Family, containers: Iterable[str] = ()) -> int:
+        """Read the kernel and repair only what drifted. Returns how many items had."""
+        if not self.status.is_filled or self._is_lost:
+            return 0
+        try:
+            drifts = await self._parts.families[family].compare(containers)
+        except KernelError as error:
+            self._failed(error)
+            self._is_lost = True
+            self._wake.set()
+            return 0
+        if drifts:
+            self._note_drifts(drifts)
+            self._round()
+        return len(drifts)
+
+    def lost(self, family: Family, why: str) -> None:
+        """Somebody removed or rewrote what does not depend on Services: mend everything."""
+        log.warning("drift family=%s what=%r", family, why)
+        self._is_lost = True
+        self._wake.set()
+
+    def _note_drifts(self, drifts: Sequence[Drift]) -> None:
+        if not drifts:
+            return
+        self.status.drifts += len(drifts)
+        for drift in drifts[:10]:
+            log.warning(
+                "drift container=%s key=%r expected=%r found=%r",
+                drift.container,
+                drift.key,
+                drift.expected,
+                drift.found,
+            )
+        if len(drifts) > 10:
+            log.warning("drift more=%d", len(drifts) - 10)
+        if self._parts.observer is not None:
+            self._parts.observer.drifted(drifts)
+
+    def _collect_health_checks(self) -> None:
+        for sync in self._parts.families.values():
+            for planned in sync.planner.all_planned():
+                self._merge_health_check(planned.name)
+        self._publish_health_checks()
+
+    def _health(self, changes: Iterable[ServiceChange]) -> None:
+        before = dict(self._checks)
+        for change in changes:
+            self._merge_health_check(change.name)
+        if before != self._checks:
+            self._publish_health_checks()
+
+    def _merge_health_check(self, name: ObjectName) -> None:
+        """One answer for both families: an endpoint of a dual-stack pod counts once."""
+        checks = [
+            planned.health_check
+            for sync in self._parts.families.values()
+            if (planned := sync.planner.planned(name)) and planned.health_check
+        ]
+        if checks:
+            self._checks[name] = max(checks, key=lambda check: check.local_endpoints)
+        else:
+            self._checks.pop(name, None)
+
+    def _publish_health_checks(self) -> None:
+        if self._parts.health_checks is not None:
+            self._parts.health_checks.set_wanted(self._checks)

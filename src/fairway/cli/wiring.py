@@ -1,0 +1,115 @@
+"""The proxy put together: which real parts stand behind the Protocols of the loops."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fairway.agents.family import FamilySync
+from fairway.agents.node_view import NodeViews
+from fairway.config.proxy import Loaded, Mode, ProxySettings, load, serves_localhost
+from fairway.dataplanes.nftables.dataplane import NftablesDataplane
+from fairway.dataplanes.nftables.skeleton import PodInterface, PodRanges, SkeletonSettings
+from fairway.io.netlink.nftables import NftablesKernel
+from fairway.plan.view import DetectLocal, NodeView
+from fairway.reconcile.items import Item, Operation
+from fairway.state.tables import State
+from fairway.values.address import Family
+from fairway.values.errors import ConfigError, UnavailableError
+
+
+class NftablesFamily:
+    """fairway.agents.dataplane.Kernel over one family's table."""
+
+    def __init__(self, family: Family, settings: ProxySettings) -> None:
+        self._kernel = NftablesKernel(family)
+        self._settings = settings
+
+    def ensure(self, view: NodeView, items: Callable[[], Iterable[Item]]) -> Sequence[str]:
+        return self._kernel.ensure_skeleton(skeleton_settings(self._settings, view), items)
+
+    def apply(self, operations: Sequence[Operation]) -> None:
+        self._kernel.apply(operations)
+
+    def dump(self, container: str) -> Iterator[Sequence[tuple[Any, Any]]]:
+        return self._kernel.dump(container)
+
+    def get(self, container: str, key: Any) -> Any | None:
+        return self._kernel.get(container, key)
+
+
+def skeleton_settings(settings: ProxySettings, view: NodeView) -> SkeletonSettings:
+    """What the constant rules depend on."""
+    detector = view.detector
+    pods: PodRanges | PodInterface | None = None
+    match detector.mode:
+        case DetectLocal.PREFIXES:
+            pods = PodRanges()
+        case DetectLocal.INTERFACE | DetectLocal.INTERFACE_PREFIX:
+            pods = PodInterface(detector.interface, detector.mode is DetectLocal.INTERFACE_PREFIX)
+        case DetectLocal.NONE:
+            pass
+    return SkeletonSettings(
+        family=view.family,
+        pods=pods,
+        drop_invalid=not settings.conntrack.tcp_be_liberal,
+        guard_localhost=view.family is Family.IPV4 and serves_localhost(settings, view.primary),
+    )
+
+
+def load_settings(flags: Mapping[str, str]) -> Loaded:
+    """The configuration file, if one is named, under the flags. Warnings go to the log."""
+    path, text = flags.get("config"), None
+    if path:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--config: {path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"--config: {path}: not UTF-8: {error}") from None
+    loaded = load(text, flags, source=path or "", strict=flags.get("strict-config") == "true")
+    for warning in loaded.warnings:
+        logging.getLogger("fairway").warning("config %s", warning)
+    if loaded.settings.mode is not Mode.NFTABLES:
+        raise ConfigError(f"mode: {loaded.settings.mode.value} is not there yet; nftables is")
+    return loaded
+
+
+def host_name() -> str:
+    """The name that this machine calls itself."""
+    return socket.gethostname()
+
+
+def make_families(
+    state: State, views: NodeViews, families: Sequence[Family], settings: ProxySettings
+) -> dict[Family, FamilySync]:
+    """The nftables dataplane on the real kernel, one a family."""
+    return {
+        family: FamilySync(state, views.view(family), NftablesDataplane(), NftablesFamily(family, settings))
+        for family in families
+    }
+
+
+def require_root(what: str) -> None:
+    """Raise UnavailableError when this process may not program the kernel."""
+    if os.geteuid() != 0:
+        raise UnavailableError(f"{what} needs root (CAP_NET_ADMIN); run it with sudo")
+
+
+def set_up_logging(settings: ProxySettings | None = None) -> None:
+    """Lines of key=value on standard error."""
+    verbosity = settings.logging.verbosity if settings else 0
+    level = logging.DEBUG if verbosity >= 4 else logging.INFO
+    logging.basicConfig(
+        stream=sys.stderr, level=level, format="%(asctime)s %(levelname).1s %(name)s %(message)s", force=True
+    )
+
+
+uniform = random.random
+"""Randomness for back-off: nothing secret hangs on it."""
