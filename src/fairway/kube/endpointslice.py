@@ -30,6 +30,7 @@ class Condition(IntFlag):
 
 
 READY = int(Condition.READY)
+READY_OR_SERVING = int(Condition.READY | Condition.SERVING)
 SERVING_TERMINATING = int(Condition.SERVING | Condition.TERMINATING)
 
 
@@ -46,6 +47,11 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_ready(self) -> bool:
         return bool(self.conditions & READY)
+
+    @property
+    def may_keep_flows(self) -> bool:
+        """Whether its flows may stay: it serves, or counts as ready (publishNotReadyAddresses) and gets new ones."""
+        return bool(self.conditions & READY_OR_SERVING)
 
     @property
     def is_serving_terminating(self) -> bool:

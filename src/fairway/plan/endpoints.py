@@ -98,3 +98,8 @@ def _backends(chosen: Joined, view: NodeView) -> tuple[Backend, ...]:
 def is_any_usable(joined: Joined) -> bool:
     """Whether any endpoint anywhere could take a packet: decides between reject and drop (rule 12)."""
     return any(e.is_ready or e.is_serving_terminating for e in joined.values())
+
+
+def keep_flows(joined: Joined) -> tuple[tuple[Address, int], ...]:
+    """The endpoints whose existing flows may go on, for `plan.stale`; policies and topology play no part."""
+    return tuple(sorted(key for key, e in joined.items() if e.may_keep_flows))

@@ -132,6 +132,8 @@ class PlannedPort(msgspec.Struct, frozen=True, gc=False):
     """Session affinity by client address; 0 is none."""
     lost: tuple[tuple[FrontendKey, ServicePortName], ...] = ()
     """Frontends that an older Service claims, and who."""
+    serving: tuple[tuple[Address, int], ...] = ()
+    """Of a UDP service port: every endpoint whose flows may go on, whatever policies and topology say, sorted."""
 
     def backends(self, scope: Scope) -> tuple[Backend, ...]:
         return (self.cluster if scope is Scope.CLUSTER else self.local).backends

@@ -9,7 +9,16 @@ from collections.abc import Iterable, Iterator
 
 from fairway.kube.endpointslice import EndpointSlice
 from fairway.kube.service import Service, ServicePort, ServiceType, TrafficPolicy
-from fairway.plan.endpoints import UNUSED, Joined, is_any_usable, is_local, join, select_cluster, select_local
+from fairway.plan.endpoints import (
+    UNUSED,
+    Joined,
+    is_any_usable,
+    is_local,
+    join,
+    keep_flows,
+    select_cluster,
+    select_local,
+)
 from fairway.plan.model import (
     Frontend,
     FrontendKey,
@@ -24,6 +33,7 @@ from fairway.plan.treatments import Situation, external_treatments, internal_tre
 from fairway.plan.view import NodeView
 from fairway.values.address import Address, Prefix
 from fairway.values.names import ServicePortName
+from fairway.values.protocol import Protocol
 
 
 def plan_service(service: Service, slices: Iterable[EndpointSlice], view: NodeView) -> PlannedService | None:
@@ -70,6 +80,7 @@ def _plan_port(
         cluster=cluster,
         local=local,
         affinity_seconds=service.affinity_seconds,
+        serving=keep_flows(joined) if name.protocol is Protocol.UDP else (),
     )
 
 

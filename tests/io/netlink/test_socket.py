@@ -60,6 +60,16 @@ def test_a_dump_yields_every_row(route):
 
 
 @pytest.mark.kernel
+def test_a_dump_that_is_given_up_does_not_block_the_next_one(route):
+    for number in range(100):
+        netns.run("ip", "link", "add", f"left{number}", "type", "veth", "peer", "name", f"right{number}")
+    given_up = route.dump(RTM_GETLINK, IFINFO.pack(0, 0, 0, 0, 0))
+    assert len(next(given_up)) < 201
+    given_up.close()
+    assert sum(map(len, route.dump(RTM_GETLINK, IFINFO.pack(0, 0, 0, 0, 0)))) == 201
+
+
+@pytest.mark.kernel
 def test_a_request_returns_the_answer_that_came_before_its_acknowledgement(route):
     (answer,) = route.request(RTM_GETLINK, IFINFO.pack(0, 0, 1, 0, 0))
     assert (answer.type, IFINFO.unpack_from(answer.payload)[2]) == (RTM_NEWLINK, 1)

@@ -237,28 +237,36 @@ class NetlinkSocket:
     def dump(self, kind: int, payload: bytes, *, what: str = "netlink dump") -> Iterator[list[memoryview]]:
         """List a table: yields the payloads chunk by chunk, at most 32 KiB a time, as the kernel makes them.
 
-        Between chunks the caller may do other things. To give a dump up, close the socket: the kernel refuses another
-        one (EBUSY) until this one is read to its end. Raises DumpInterruptedError at the end of an inconsistent one.
+        Between chunks the caller may do other things. A dump that is given up is read to its end, since the kernel
+        refuses another one before. Raises DumpInterruptedError at the end of an inconsistent one.
         """
         sequence = self.next_sequence()
         self.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, payload, sequence))
-        interrupted = False
-        while True:
-            payloads: list[memoryview] = []
-            done = False
-            for answer in messages(self.receive()):
-                if answer.sequence != sequence:
-                    continue
-                interrupted |= bool(answer.flags & NLM_F_DUMP_INTR)
-                if answer.type in (NLMSG_DONE, NLMSG_ERROR):
-                    number, text = failure(answer)
-                    if number:
-                        raise kernel_error(what, number, text)
-                    done = True
-                else:
-                    payloads.append(answer.payload)
-            yield payloads
-            if done:
-                break
+        is_done, interrupted = False, False
+        try:
+            while not is_done:
+                is_done = True  # in case that receiving fails
+                payloads, is_done, flags = self._receive_rows(sequence, what)
+                interrupted |= bool(flags & NLM_F_DUMP_INTR)
+                yield payloads
+        finally:
+            while not is_done:
+                _, is_done, _ = self._receive_rows(sequence, what)
         if interrupted:
             raise DumpInterruptedError(f"{what}: EINTR: the table changed meanwhile", errno.EINTR)
+
+    def _receive_rows(self, sequence: int, what: str) -> tuple[list[memoryview], bool, int]:
+        """The rows of the next chunk of a dump, whether it was the last one, and the flags of all its messages."""
+        payloads, is_done, flags = [], False, 0
+        for answer in messages(self.receive()):
+            if answer.sequence != sequence:
+                continue
+            flags |= answer.flags
+            if answer.type in (NLMSG_DONE, NLMSG_ERROR):
+                number, text = failure(answer)
+                if number:
+                    raise kernel_error(what, number, text)
+                is_done = True
+            else:
+                payloads.append(answer.payload)
+        return payloads, is_done, flags
