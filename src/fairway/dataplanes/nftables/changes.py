@@ -6,12 +6,15 @@ Service are not known here, except that a rebuilt table loses them.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import NamedTuple
 
-from fairway.dataplanes.nftables import encode, layout
+from fairway.dataplanes.nftables import encode
 from fairway.dataplanes.nftables.encode import Kind, Message
-from fairway.dataplanes.nftables.expressions import Chain
-from fairway.dataplanes.nftables.skeleton import PROTOCOL_KEYS, SetSpec, Skeleton
+from fairway.dataplanes.nftables.expressions import Chain, Verdict
+from fairway.dataplanes.nftables.skeleton import SetSpec, Skeleton
+
+_Verdicts = dict[str, dict[bytes, Verdict]]
 
 
 class Changes(NamedTuple):
@@ -24,11 +27,17 @@ class Changes(NamedTuple):
 def build(wanted: Skeleton) -> tuple[Message, ...]:
     """A whole new table."""
     family = wanted.family
+    numbers = count(1)
     return (
         encode.new_table(family),
-        *(message for number, spec in enumerate(wanted.sets.values()) for message in _new_set(wanted, spec, number)),
+        *(encode.new_set(family, spec, next(numbers)) for spec in wanted.sets.values()),
         *(encode.new_chain(family, chain) for chain in wanted.chains.values()),
-        *(encode.new_rule(family, chain.name, rule) for chain in wanted.chains.values() for rule in chain.rules),
+        *(
+            message
+            for chain in wanted.chains.values()
+            for rule in chain.rules
+            for message in encode.new_rule(family, chain.name, rule, numbers)
+        ),
         *(
             encode.verdict_elements(Kind.NEW_ELEMENTS, family, container, elements)
             for container, elements in wanted.verdicts.items()
@@ -39,6 +48,7 @@ def build(wanted: Skeleton) -> tuple[Message, ...]:
 def difference(found: Skeleton, wanted: Skeleton) -> Changes:
     """From the found table, whose sets are as wanted or missing, to the wanted one."""
     family = wanted.family
+    numbers = count(1)
     missing_sets = [spec for spec in wanted.sets.values() if spec.name not in found.sets]
     extra_sets = sorted(found.sets.keys() - wanted.sets.keys())
     replaced = {
@@ -54,12 +64,17 @@ def difference(found: Skeleton, wanted: Skeleton) -> Changes:
     removed_verdicts, added_verdicts = _verdict_changes(found, wanted)
     refilled = [*rewritten, *new, *(name for name in wanted.chains if name in replaced)]
     messages = [
-        *(message for number, spec in enumerate(missing_sets) for message in _new_set(wanted, spec, number)),
+        *(encode.new_set(family, spec, next(numbers)) for spec in missing_sets),
         *(m for name in (*rewritten, *sorted(replaced), *extra) for m in _flush(found, name)),
         *(encode.verdict_elements(Kind.DELETE_ELEMENTS, family, name, e) for name, e in removed_verdicts.items()),
         *(encode.delete_chain(family, name) for name in (*sorted(replaced), *extra)),
         *(encode.new_chain(family, wanted.chains[name]) for name in (*new, *sorted(replaced))),
-        *(encode.new_rule(family, name, rule) for name in refilled for rule in wanted.chains[name].rules),
+        *(
+            m
+            for name in refilled
+            for rule in wanted.chains[name].rules
+            for m in encode.new_rule(family, name, rule, numbers)
+        ),
         *(encode.verdict_elements(Kind.NEW_ELEMENTS, family, name, e) for name, e in added_verdicts.items()),
         *(encode.delete_set(family, name) for name in extra_sets),
     ]
@@ -86,20 +101,15 @@ def incompatible_sets(found: dict[str, SetSpec], wanted: Skeleton) -> list[str]:
     )
 
 
-def _new_set(wanted: Skeleton, spec: SetSpec, number: int) -> tuple[Message, ...]:
-    created = encode.new_set(wanted.family, spec, number)
-    if spec.name == layout.PROTOCOLS:
-        return (created, encode.key_elements(wanted.family, spec.name, PROTOCOL_KEYS))
-    return (created,)
-
-
 def _flush(found: Skeleton, name: str) -> tuple[Message, ...]:
     chain: Chain = found.chains[name]
     return (encode.flush_chain(found.family, name),) if chain.rules else ()
 
 
-def _verdict_changes(found: Skeleton, wanted: Skeleton):  # type: ignore[no-untyped-def]
-    removed, added = {}, {}
+def _verdict_changes(found: Skeleton, wanted: Skeleton) -> tuple[_Verdicts, _Verdicts]:
+    """By verdict map: elements to delete, elements to add."""
+    removed: _Verdicts = {}
+    added: _Verdicts = {}
     for container, elements in wanted.verdicts.items():
         present = found.verdicts.get(container, {})
         gone = {key: value for key, value in present.items() if elements.get(key) != value}

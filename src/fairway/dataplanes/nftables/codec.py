@@ -139,6 +139,16 @@ def _one_byte(kind: int, number: int) -> bytes:
     return attribute(kind, bytes((number,)))
 
 
+class AnonymousLookup(NamedTuple):
+    """A OneOf as it is written: the kernel names the set, whose number tells the sets of a transaction apart."""
+
+    source: int
+    number: int
+
+
+ANONYMOUS = "__set%d"
+
+
 class _Form(NamedTuple):
     """How one class of expressions is written."""
 
@@ -211,14 +221,19 @@ _FORMS = (
         "nat",
         (_constant(1, _IS_DESTINATION), _number(2, "address_family"), _register(3, "address"), _register(5, "port")),
     ),
+    _Form(
+        AnonymousLookup,
+        "lookup",
+        (_Field(1, "", text, read_text, ANONYMOUS), _register(2, "source"), _number(4, "number")),
+    ),
     _Form(ex.Masquerade, "masq", (_constant(1, _FULLY_RANDOM),)),
     _Form(ex.Reject, "reject", (_constant(1, 0), _Field(2, "code", _one_byte, read_number))),
 )
 _FORM_OF = {form.made: form for form in _FORMS}
 
 
-def encode_expression(expression: ex.Expression) -> bytes:
-    """NFTA_LIST_ELEM of one expression."""
+def encode_expression(expression: ex.Expression | AnonymousLookup) -> bytes:
+    """NFTA_LIST_ELEM of one expression; of a OneOf, its AnonymousLookup."""
     if isinstance(expression, ex.Unknown):
         return nest(1, text(1, expression.name), attribute(2 | _NESTED, expression.data))
     form = _FORM_OF[type(expression)]

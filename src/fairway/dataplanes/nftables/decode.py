@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from fairway.dataplanes.nftables import expressions as ex
@@ -77,6 +78,28 @@ def _facts(family: Family, spec: SetSpec) -> list[int]:
     if spec.data:
         data = (type_number(spec.data, family), spec.data_width(family))
     return [set_flags(spec), type_number(spec.key, family), spec.key_width(family), *data]
+
+
+def is_anonymous(spec: SetSpec) -> bool:
+    """A set that belongs to a rule; the kernel names it __set0, __set1 …"""
+    return spec.name.startswith("__set")
+
+
+def decode_protocols(elements: bytes) -> frozenset[int]:
+    """Elements of an anonymous set."""
+    keys = (read_value(dict(parse(entry)).get(1, b"")) for _, entry in parse(elements))
+    return frozenset(read_number(key) for key in keys)
+
+
+def with_anonymous(rule: ex.Rule, anonymous: Mapping[str, frozenset[int]]) -> ex.Rule:
+    """The rule with its lookups in anonymous sets as what they are."""
+    expressions = tuple(
+        ex.OneOf(e.source, anonymous[e.container])
+        if isinstance(e, ex.Lookup) and e.container in anonymous and e == ex.Lookup(e.container, e.source)
+        else e
+        for e in rule.expressions
+    )
+    return rule._replace(expressions=expressions)
 
 
 def decode_verdicts(elements: bytes) -> dict[bytes, ex.Verdict]:

@@ -5,11 +5,15 @@ Sockets, sequence numbers and batches are left to `io.netlink`; the elements of 
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
 from fairway.dataplanes.nftables import expressions as ex
 from fairway.dataplanes.nftables.codec import (
+    ANONYMOUS,
+    AnonymousLookup,
     attribute,
     be32,
     comment_data,
@@ -30,6 +34,7 @@ VERDICT_TYPE = 0xFFFFFF00
 VERDICT_BYTES = 16
 COMMENT_OF_SET = 7
 _CONCAT_BITS = 6
+_IN_HOST_ORDER = bytes((0, 4)) + (1).to_bytes(4, sys.byteorder)
 
 
 class Kind(IntEnum):
@@ -99,11 +104,27 @@ def delete_chain(family: Family, name: str) -> Message:
     return Message(Kind.DELETE_CHAIN, 0, table_header(family) + text(3, name))
 
 
-def new_rule(family: Family, chain: str, rule: ex.Rule) -> Message:
-    """Append a rule."""
-    body = nest(4, *(encode_expression(e) for e in rule.expressions))
-    payload = table_header(family, chain) + body + attribute(7, comment_data(rule.comment))
-    return Message(Kind.NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, payload)
+def new_rule(family: Family, chain: str, rule: ex.Rule, numbers: Iterator[int]) -> Iterator[Message]:
+    """Append a rule, after the sets of its own; `numbers` tells the sets of one transaction apart."""
+    written = []
+    for expression in rule.expressions:
+        if isinstance(expression, ex.OneOf):
+            number = next(numbers)
+            yield from _anonymous_set(family, expression.protocols, number)
+            written.append(encode_expression(AnonymousLookup(expression.source, number)))
+        else:
+            written.append(encode_expression(expression))
+    payload = table_header(family, chain) + nest(4, *written) + attribute(7, comment_data(rule.comment))
+    yield Message(Kind.NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, payload)
+
+
+def _anonymous_set(family: Family, protocols: frozenset[int], number: int) -> tuple[Message, Message]:
+    """Gone with its rule."""
+    head = table_header(family, ANONYMOUS)
+    kind = be32(3, _SET_IS_ANONYMOUS | _SET_IS_CONSTANT) + be32(4, Field.PROTOCOL.number(family)) + be32(5, 1)
+    created = head + kind + be32(10, number) + nest(9, be32(1, len(protocols)))
+    filled = head + nest(3, *(nest(1, write_value(1, bytes((p,)))) for p in sorted(protocols))) + be32(4, number)
+    return Message(Kind.NEW_SET, NLM_F_CREATE, created), Message(Kind.NEW_ELEMENTS, NLM_F_CREATE, filled)
 
 
 def flush_chain(family: Family, chain: str) -> Message:
@@ -111,7 +132,7 @@ def flush_chain(family: Family, chain: str) -> Message:
     return Message(Kind.DELETE_RULE, 0, table_header(family, chain))
 
 
-_SET_IS_MAP = 0x8
+_SET_IS_ANONYMOUS, _SET_IS_CONSTANT, _SET_IS_MAP = 0x1, 0x2, 0x8
 
 
 def set_flags(spec: SetSpec) -> int:
@@ -131,10 +152,15 @@ def new_set(family: Family, spec: SetSpec, number: int) -> Message:
             *(_set_data(family, spec)),
             be32(10, number),
             *((nest(9, be32(1, spec.size)),) if spec.size else ()),
-            attribute(13, comment_data(spec.comment, COMMENT_OF_SET)),
+            attribute(13, _byte_order(spec) + comment_data(spec.comment, COMMENT_OF_SET)),
         )
     )
     return Message(Kind.NEW_SET, NLM_F_CREATE, payload)
+
+
+def _byte_order(spec: SetSpec) -> bytes:
+    """Tells nft that a key of one word is in host order; it takes it for big-endian else."""
+    return _IN_HOST_ORDER if spec.key == (Field.WORD,) else b""
 
 
 def _set_data(family: Family, spec: SetSpec) -> tuple[bytes, ...]:
@@ -162,10 +188,3 @@ def verdict_elements(kind: Kind, family: Family, container: str, elements: dict[
     body = nest(3, *(nest(1, write_value(1, key), write_verdict(2, verdict)) for key, verdict in elements.items()))
     payload = table_header(family, container) + body
     return Message(kind, NLM_F_CREATE if kind is Kind.NEW_ELEMENTS else 0, payload)
-
-
-def key_elements(family: Family, container: str, keys: tuple[bytes, ...]) -> Message:
-    """Add elements of a small constant set."""
-    body = nest(3, *(nest(1, write_value(1, key)) for key in keys))
-    payload = table_header(family, container) + body
-    return Message(Kind.NEW_ELEMENTS, NLM_F_CREATE, payload)

@@ -141,6 +141,13 @@ class Lookup(NamedTuple):
     inverted: bool = False
 
 
+class OneOf(NamedTuple):
+    """End the rule unless the register is one of these protocols, which stand in a set of the rule's own."""
+
+    source: int
+    protocols: frozenset[int]
+
+
 class Dispatch(NamedTuple):
     """Find the key in a verdict map and do what it says; end the rule if it is absent."""
 
@@ -192,6 +199,7 @@ Expression = (
     | Bitwise
     | Random
     | Lookup
+    | OneOf
     | Dispatch
     | Remember
     | DestinationNat

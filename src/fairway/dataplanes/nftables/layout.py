@@ -45,9 +45,10 @@ PODS = "pods"
 SHARES = "shares"
 """N . random -> 0 . index (interval map); written as COUNTS needs it, constant for each N, not of any owner."""
 AFFINITY = "affinity"
-"""svc . client address -> 0 . id, with a timeout; written by packets alone."""
-PROTOCOLS = "protocols"
-"""TCP, UDP and SCTP: constant"""
+"""svc, its lowest bit cleared . client address -> 0 . id, with a timeout; written by packets alone.
+
+The two sets of backends of a service port are the svc numbers 2n and 2n+1, so that they share affinity (rule 18).
+"""
 POLICIES = "policies"
 """policy -> chain: a handful of elements"""
 GUARDED_POLICIES = "guarded-policies"

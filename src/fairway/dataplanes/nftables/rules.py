@@ -9,6 +9,7 @@ used. These *decoys* tell the `nft` program the type of a register that it canno
 from __future__ import annotations
 
 import socket
+import sys
 from typing import NamedTuple
 
 from fairway.dataplanes.nftables import layout
@@ -28,13 +29,16 @@ from fairway.dataplanes.nftables.expressions import (
     Lookup,
     Meta,
     MetaKey,
+    OneOf,
     Payload,
     Random,
     Remember,
 )
 from fairway.values.address import Family
+from fairway.values.protocol import Protocol
 
-_RTN_LOCAL = (2).to_bytes(4, "little")
+PROTOCOLS: frozenset[int] = frozenset(Protocol)
+_RTN_LOCAL = (2).to_bytes(4, sys.byteorder)
 _RANDOM_MODULUS = 0xFFFFFFFF
 _UNUSED = MetaKey.MARK
 _IFNAMSIZ = 16
@@ -126,7 +130,7 @@ def find_original_frontend(registers: Registers, container: str, *read: int) -> 
     return (*key, *_decoys(*read), Lookup(container, 0, registers.port))
 
 
-def draw_index(registers: Registers) -> tuple[Expression, ...]:
+def draw_place(registers: Registers) -> tuple[Expression, ...]:
     """From svc, draw one of its N places with equal chance: N and a random number find the share they fall in."""
     r = registers
     s = r.scratch
@@ -152,7 +156,7 @@ def translate(registers: Registers) -> tuple[Expression, ...]:
     number = socket.AF_INET if r.family is Family.IPV4 else socket.AF_INET6
     return (
         Meta(MetaKey.L4PROTO, 0),
-        Lookup(layout.PROTOCOLS, 0),
+        OneOf(0, PROTOCOLS),
         DestinationNat(int(number), r.scratch, r.scratch + r.width),
     )
 
@@ -162,7 +166,7 @@ def pick(registers: Registers, container: str) -> tuple[Expression, ...]:
     r = registers
     return (
         *find_frontend(r, container, r.svc),
-        *draw_index(r),
+        *draw_place(r),
         Lookup(layout.BACKENDS, r.place, r.scratch),
         *translate(r),
     )
@@ -173,7 +177,7 @@ def pick_by_id(registers: Registers, container: str) -> tuple[Expression, ...]:
     r = registers
     return (
         *find_frontend(r, container, r.svc),
-        *draw_index(r),
+        *draw_place(r),
         *_decoys(r.place),
         Lookup(layout.BACKEND_IDS, r.place, r.place - 1),
         Lookup(layout.ENDPOINTS, r.place, r.scratch),
@@ -186,11 +190,13 @@ def follow_affinity(registers: Registers, container: str, seconds: int) -> tuple
     r = registers
     return (
         *find_frontend(r, container, r.svc),
-        source(r, r.client),
+        _service_port(r, 0),
+        source(r, 1),
         *_decoys(r.place),
-        Lookup(layout.AFFINITY, r.svc, r.place - 1),
+        Lookup(layout.AFFINITY, 0, r.place - 1),
         *_decoys(r.place - 1),
         Lookup(layout.ENDPOINTS, r.place, r.scratch),
+        *_affinity_entry(r),
         Remember(layout.AFFINITY, Change.UPDATE, r.svc, r.place - 1, seconds * 1000),
         *translate(r),
     )
@@ -201,16 +207,28 @@ def start_affinity(registers: Registers, container: str, seconds: int) -> tuple[
     r = registers
     return (
         *find_frontend(r, container, r.svc),
-        source(r, r.client),
-        *draw_index(r),
+        *draw_place(r),
         *_decoys(r.place),
         Lookup(layout.BACKEND_IDS, r.place, r.place - 1),
         *_decoys(r.place - 1),
         Lookup(layout.ENDPOINTS, r.place, r.scratch),
+        *_affinity_entry(r),
         Remember(layout.AFFINITY, Change.DELETE, r.svc, r.place - 1, seconds * 1000),
         Remember(layout.AFFINITY, Change.UPDATE, r.svc, r.place - 1, seconds * 1000),
         *translate(r),
     )
+
+
+def _service_port(registers: Registers, target: int) -> Bitwise:
+    """Affinity belongs to the service port, whichever of its two sets of backends the packet is for (rule 18)."""
+    return Bitwise(registers.svc, target, layout.svc_key(0xFFFFFFFE), bytes(4))
+
+
+def _affinity_entry(registers: Registers) -> tuple[Expression, ...]:
+    """Key in svc and client, data in the two registers before: the pad is 0 again, the id has stood there since."""
+    r = registers
+    pad = r.place - 1
+    return (Bitwise(pad, pad, bytes(4), bytes(4)), _service_port(r, r.svc), source(r, r.client))
 
 
 def in_source_range(registers: Registers, length: int) -> tuple[Expression, ...]:

@@ -7,6 +7,7 @@ do is decided in `rules`; how any of it is written to a kernel is not known here
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from enum import Enum, IntEnum
 from typing import NamedTuple
@@ -34,7 +35,6 @@ from fairway.dataplanes.nftables.expressions import (
 )
 from fairway.dataplanes.nftables.layout import Flag, Policy
 from fairway.values.address import Family
-from fairway.values.protocol import Protocol
 
 TABLE_COMMENT = "Fairway: Kubernetes Services. The rules are not what they read as: see docs/nftables.md"
 
@@ -48,8 +48,8 @@ INVALID_PRIORITY = 0
 """forward: filter"""
 
 _AFFINITY_SIZE = 1 << 20
-_STATUS_DNAT = (0x20).to_bytes(4, "little")
-_STATE_INVALID = (1).to_bytes(4, "little")
+_STATUS_DNAT = (0x20).to_bytes(4, sys.byteorder)
+_STATE_INVALID = (1).to_bytes(4, sys.byteorder)
 
 
 class PodRanges(NamedTuple):
@@ -80,6 +80,8 @@ class Field(Enum):
 
     ADDRESS = (0, 0)
     ADDRESS6 = (8, 16)
+    NUMBER = (7, 4)
+    """Big-endian; listed by nft as an IPv4 address, since it knows no nameless number: N = 3 is 0.0.0.3."""
     PROTOCOL = (12, 1)
     PORT = (13, 2)
     WORD = (19, 4)
@@ -143,7 +145,7 @@ SETS = (
     SetSpec(layout.FRONTENDS, _FRONTEND, _DISPATCH, comment="0 . svc . policy . flags"),
     SetSpec(layout.INSIDE, _FRONTEND, _DISPATCH, comment="for pods and the node: 0 . svc . policy . flags"),
     SetSpec(layout.GUARDED, _FRONTEND, _DISPATCH, comment="once past the source ranges: 0 . svc . policy . flags"),
-    SetSpec(layout.COUNTS, (_W,), (_W, _W), comment="svc : 0 . N (big-endian)"),
+    SetSpec(layout.COUNTS, (_W,), (_W, Field.NUMBER), comment="svc : 0 . N, listed as an address"),
     SetSpec(
         layout.SHARES,
         (Field.ADDRESS6,),
@@ -167,13 +169,11 @@ SETS = (
     SetSpec(layout.CLUSTER_IPS, (_A,), comment="their unknown ports are refused"),
     SetSpec(layout.SERVICE_CIDRS, (_A,), kind=SetKind.INTERVAL, comment="unowned addresses inside are dropped"),
     SetSpec(layout.PODS, (_A,), kind=SetKind.INTERVAL, comment="sources that are local pods"),
-    SetSpec(layout.PROTOCOLS, (Field.PROTOCOL,), comment="constant"),
     SetSpec(layout.POLICIES, (_W,), leads=True, comment="policy of a frontend : what to do"),
     SetSpec(layout.GUARDED_POLICIES, (_W,), leads=True, comment="policy once past the source ranges : what to do"),
     SetSpec(layout.INSIDE_POLICIES, (_W,), leads=True, comment="policy for pods and the node : what to do"),
     SetSpec(layout.MASQUERADES, (_W,), leads=True, comment="flags of a frontend : which sources are masqueraded"),
 )
-PROTOCOL_KEYS = tuple(bytes((protocol,)) for protocol in sorted(Protocol))
 
 
 def build_skeleton(settings: SkeletonSettings, timeouts: Iterable[int] = (), lengths: Iterable[int] = ()) -> Skeleton:

@@ -51,12 +51,17 @@ def _read_skeleton(family: Family) -> Skeleton | None:
     if not has_table(family):
         return None
     specs = (decode.decode_set(family, payload) for payload in _dump(Kind.GET_SET, table_header(family)))
-    sets = {spec.name: spec for spec in specs if spec is not None}
+    all_sets = {spec.name: spec for spec in specs if spec is not None}
+    sets = {name: spec for name, spec in all_sets.items() if not decode.is_anonymous(spec)}
+    anonymous = {
+        name: decode.decode_protocols(b"".join(dump_raw(family, name, strict=True)))
+        for name in all_sets.keys() - sets.keys()
+    }
     rules: dict[str, list[Rule]] = {}
     for payload in _dump(Kind.GET_RULE, table_header(family)):
         found = decode.decode_rule(payload)
         if found is not None:
-            rules.setdefault(found.chain, []).append(found.rule)
+            rules.setdefault(found.chain, []).append(decode.with_anonymous(found.rule, anonymous))
     decoded = (decode.decode_chain(payload) for payload in _dump(Kind.GET_CHAIN, family_header(family)))
     chains = {c.name: c._replace(rules=tuple(rules.get(c.name, ()))) for c in decoded if c is not None}
     verdicts = {
