@@ -28,8 +28,8 @@ class NftablesNumbers:
         return 2 * self._ports.of(str(name)) + scope.value
 
     def endpoint(self, svc: int, backend: Backend) -> int:
-        """The number that affinity remembers."""
-        name = (svc, layout.address_data(backend.address, backend.port))
+        """The number that affinity remembers: the same in both sets of a service port, which share affinity."""
+        name = _endpoint_name(svc, backend)
         self._endpoints_of.setdefault(svc, set()).add(name)
         return self._endpoints.of(name)
 
@@ -40,18 +40,20 @@ class NftablesNumbers:
             return
         self._ports.release(str(name))
         for scope in Scope:
-            for endpoint in self._endpoints_of.pop(2 * number + scope.value, ()):
-                self._endpoints.release(endpoint)
+            self.keep_endpoints(2 * number + scope.value, ())
 
     def keep_endpoints(self, svc: int, backends: tuple[Backend, ...]) -> None:
         """Free the numbers of a set's endpoints that are no longer among `backends`."""
         known = self._endpoints_of.get(svc)
         if not known:
             return
-        present = {(svc, layout.address_data(b.address, b.port)) for b in backends}
-        for name in known - present:
+        present = {_endpoint_name(svc, backend) for backend in backends}
+        for name in known - present - self._endpoints_of.get(_other_set(svc), set()):
             self._endpoints.release(name)
-        self._endpoints_of[svc] = known & present
+        if known & present:
+            self._endpoints_of[svc] = known & present
+        else:
+            del self._endpoints_of[svc]
 
     def recover(self, counts: Mapping[bytes, bytes], endpoints: Mapping[bytes, bytes]) -> None:
         """Take over the numbers that the kernel's elements carry."""
@@ -62,6 +64,15 @@ class NftablesNumbers:
                 names.append((text, layout.unpack_svc_key(key) // 2))
         self._ports.recover(names)
         numbered = [(layout.unpack_place_key(key), value) for key, value in endpoints.items()]
-        self._endpoints.recover(((svc, target), number) for (number, svc), target in numbered)
+        self._endpoints.recover(((svc // 2, target), number) for (number, svc), target in numbered)
         for (_, svc), target in numbered:
-            self._endpoints_of.setdefault(svc, set()).add((svc, target))
+            self._endpoints_of.setdefault(svc, set()).add((svc // 2, target))
+
+
+def _endpoint_name(svc: int, backend: Backend) -> tuple[int, bytes]:
+    return svc // 2, layout.address_data(backend.address, backend.port)
+
+
+def _other_set(svc: int) -> int:
+    """The number of the service port's other set of backends."""
+    return svc ^ 1
