@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import Mapping
@@ -68,10 +69,13 @@ async def serve(settings: ProxySettings, flags: Mapping[str, str]) -> int:
     feeds = proxy_feeds(writer, agent.changed, name)
     sources: list[Source]
     sources, client = api_sources(feeds, settings, flags)
+    gc.disable()  # hundreds of thousands of rows come to stay: looking for cycles among them costs seconds
     running = asyncio.create_task(agent.run(sources))
     try:
+        await agent.wait_filled()
+        gc.freeze()
+        gc.enable()
         if flags.get("once") == "true":
-            await agent.wait_filled()
             return 0
         await running
         return 0
