@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from conntrack_entries import Entry, FakeConntrack
-from fairway.agents.stale_flows import remove_stale_flows
+from fairway.agents.stale_flows import StaleFlowCleaner, remove_stale_flows
 from fairway.plan.model import (
     Frontend,
     FrontendKey,
@@ -105,3 +105,66 @@ def test_the_loop_runs_during_a_walk_and_flows_to_a_new_endpoint_survive_it():
         assert table.entries == {TO_TWO}
 
     asyncio.run(scenario())
+
+
+class FakeClock:
+    """Time that passes when somebody sleeps; each sleep is let go on by `slept`."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        self.slept.append(seconds)
+        await asyncio.sleep(0)
+
+
+class TestCleaner:
+    def cleaned(self, table, notes, rounds: int) -> tuple[FakeClock, list[int]]:
+        """Run a cleaner over notes until so many rounds succeeded; how many flows each deleted."""
+
+        async def main() -> tuple[FakeClock, list[int]]:
+            clock, deleted, done = FakeClock(), [], asyncio.Event()
+
+            def told(seconds: float, count: int) -> None:
+                deleted.append(count)
+                if len(deleted) == rounds:
+                    done.set()
+
+            cleaner = StaleFlowCleaner(table, lambda: (), clock, lambda: 0.5, told)
+            for note in notes:
+                note(cleaner)
+            running = asyncio.create_task(cleaner.run())
+            await asyncio.wait_for(done.wait(), 10)
+            running.cancel()
+            return clock, deleted
+
+        return asyncio.run(main())
+
+    def test_what_is_noted_before_a_round_shares_it(self):
+        table = FakeConntrack([TO_ONE, TO_TWO])
+        notes = [
+            lambda cleaner: cleaner.note_all([planned(1, 2)]),
+            lambda cleaner: cleaner.note([PortChange(NAME, planned(1, 2), planned(2))]),
+        ]
+        assert self.cleaned(table, notes, 1)[1] == [1]
+        assert table.entries == {TO_TWO}
+
+    def test_a_failing_table_is_asked_again_with_back_off(self):
+        table = FakeConntrack([TO_ONE, TO_TWO])
+        table.broken = 3
+        clock, deleted = self.cleaned(table, [lambda cleaner: cleaner.note_all([planned()])], 1)
+        assert (table.entries, clock.slept) == (set(), [0.2, 0.4, 0.8])
+        assert deleted == [2]
+
+    def test_a_change_that_leaves_nothing_stale_starts_no_round(self):
+        async def main() -> None:
+            cleaner = StaleFlowCleaner(FakeConntrack(), lambda: (), FakeClock(), lambda: 0.5)
+            cleaner.note([PortChange(NAME, planned(1), planned(1, 2))])
+            assert not cleaner._noted.is_set()
+
+        asyncio.run(main())

@@ -1,25 +1,93 @@
 """Removes stale UDP flows from the kernel's connection table without holding the event loop up.
 
-Decides the order of a round only: which flows are stale is `plan.stale`'s to say, how they are found the table's. When
-to run a round, and when to try again after a failure, is the caller's.
+Decides when a round runs, in what order, and when a failed one is tried again. Which flows are stale is `plan.stale`'s
+to say, how they are found the table's.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Generator, Sequence
+import logging
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from typing import Protocol
 
+from fairway.agents.clock import Clock
+from fairway.plan.model import PlannedPort
+from fairway.plan.planner import PortChange
 from fairway.plan.stale import Flow, StaleFlows, StaleQuery
+from fairway.reconcile.backoff import Backoff
 from fairway.values.address import Address
+from fairway.values.errors import KernelError
+
+log = logging.getLogger(__name__)
 
 
 class FlowTable(Protocol):
     """A connection table: the kernel's, or a fake."""
 
-    def find(self, queries: Sequence[StaleQuery], node: Collection[Address]) -> Generator[list[Flow], None, None]: ...
+    def find(self, queries: Sequence[StaleQuery], node: Collection[Address]) -> Generator[list[Flow], None, None]:
+        """The stale entries, in steps that may block for milliseconds; a step may be empty."""
+        ...
 
-    def delete(self, flows: Sequence[Flow]) -> int: ...
+    def delete(self, flows: Sequence[Flow]) -> int:
+        """Delete these entries; returns how many were still there."""
+        ...
+
+
+class StaleFlowCleaner:
+    """Rounds of cleaning, one at a time, for what the proxy's loop notes."""
+
+    def __init__(
+        self,
+        table: FlowTable,
+        node: Callable[[], Collection[Address]],
+        clock: Clock,
+        random: Callable[[], float],
+        cleaned: Callable[[float, int], None] | None = None,
+    ) -> None:
+        """`node` gives the addresses of this node; `cleaned` is told the seconds and deletions of each round."""
+        self._table = table
+        self._node = node
+        self._clock = clock
+        self._random = random
+        self._cleaned = cleaned
+        self._stale = StaleFlows()
+        self._noted = asyncio.Event()
+
+    def note(self, changes: Iterable[PortChange]) -> None:
+        """The kernel holds these changes now; returns at once."""
+        self._stale.note(changes)
+        self._wake()
+
+    def note_all(self, ports: Iterable[PlannedPort]) -> None:
+        """The kernel holds this whole plan now; returns at once."""
+        self._stale.note_all(ports)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._stale:
+            self._noted.set()
+
+    async def run(self) -> None:
+        """Clean whatever is noted, until cancelled. Changes that are noted during a round share the next one."""
+        backoff = Backoff()
+        while True:
+            await self._noted.wait()
+            self._noted.clear()
+            started = self._clock.now()
+            try:
+                deleted = await remove_stale_flows(self._table, self._stale, self._node())
+            except KernelError as error:
+                delay = backoff.failed(self._random())
+                log.warning("stale flows not removed error=%r retry_seconds=%.1f", str(error), delay)
+                await self._clock.sleep(delay)
+                self._noted.set()
+            else:
+                backoff.succeeded()
+                if deleted:
+                    log.info("stale flows removed count=%d", deleted)
+                if self._cleaned is not None:
+                    self._cleaned(self._clock.now() - started, deleted)
 
 
 async def remove_stale_flows(table: FlowTable, stale: StaleFlows, node: Collection[Address]) -> int:
