@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from fairway.controllers.view import View
-from fairway.controllers.writes import AnyKind, Failure, Outcome
+from fairway.controllers.writes import Answers, AnyKind, Failure, Outcome
 from fairway.values.names import ObjectName
 
 Key = ObjectName
@@ -27,6 +28,8 @@ class Turn(NamedTuple):
     """What the last look at this key wanted remembered."""
     failure: Failure | None = None
     """The write of the last look that failed, when it did."""
+    answers: Answers = MappingProxyType({})
+    """To the questions of the look just before."""
 
 
 class Controller(Protocol):

@@ -88,7 +88,34 @@ class Post(NamedTuple):
     failed: Record | None = None
 
 
-Write = Create | Patch | Delete | Post | Record
+class DeleteAll(NamedTuple):
+    """Delete every object of a kind in a namespace."""
+
+    kind: AnyKind
+    namespace: str
+    done: Record | None = None
+    failed: Record | None = None
+
+
+Write = Create | Patch | Delete | DeleteAll | Post | Record
+
+
+class Lookup(NamedTuple):
+    """Ask the server itself for an object, where the watch may be behind. Answered by the object's tree, or None."""
+
+    kind: AnyKind
+    name: ObjectName
+
+
+class Remaining(NamedTuple):
+    """Ask the server what is left of a kind in a namespace. Answered by the objects' trees."""
+
+    kind: AnyKind
+    namespace: str
+
+
+Question = Lookup | Remaining
+Answers = Mapping[Question, Any]
 
 
 class Outcome(NamedTuple):
@@ -101,6 +128,8 @@ class Outcome(NamedTuple):
     """Look again after that many seconds, whatever happens."""
     memory: object = None
     """What to hand in at the next look at this key; None forgets."""
+    questions: tuple[Question, ...] = ()
+    """What has to be known first: the writes are made, these are asked, and the key is looked at again at once."""
 
 
 class Failure(NamedTuple):

@@ -1,0 +1,66 @@
+"""Every controller by its name, as kube-controller-manager calls them, and the grammar of `--controllers`.
+
+Instances are made here from settings; which of them run, and how, is the caller's decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from fairway.controllers.controller import Controller
+from fairway.controllers.endpoints import EndpointsController
+from fairway.controllers.endpointslices import EndpointSliceController
+from fairway.controllers.mirroring import MirroringController
+from fairway.values.errors import ConfigError
+
+
+class Settings(NamedTuple):
+    """What controllers have to be told."""
+
+    node_grace_seconds: float = 50.0
+    """Without a sign of life from a node for so long, it is not ready (kube-controller-manager's default)."""
+
+
+class Entry(NamedTuple):
+    """One controller: its name, the names it had before Kubernetes 1.28, and how it is made."""
+
+    name: str
+    make: Callable[[Settings], Controller]
+    aliases: tuple[str, ...] = ()
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry("endpoints-controller", lambda _: EndpointsController(), ("endpoint",)),
+    Entry("endpointslice-controller", lambda _: EndpointSliceController(), ("endpointslice",)),
+    Entry("endpointslice-mirroring-controller", lambda _: MirroringController(), ("endpointslicemirroring",)),
+)
+
+
+def select_controllers(words: str | Sequence[str], entries: Iterable[Entry] = ENTRIES) -> tuple[str, ...]:
+    """The names that a list like `*`, `*,-scheduler` or `none` switches on, in the registry's order.
+
+    As in kube-controller-manager: a name or `-name` decides for itself, `*` for all that are not named. Raises
+    ConfigError for a name that is not known.
+    """
+    listed = [one.strip() for one in (words.split(",") if isinstance(words, str) else words)]
+    listed = [one for one in listed if one]
+    if listed == ["none"]:
+        return ()
+    known = {name: entry.name for entry in entries for name in (entry.name, *entry.aliases)}
+    decided: dict[str, bool] = {}
+    for word in listed:
+        if word == "*":
+            continue
+        name = known.get(word.removeprefix("-"))
+        if name is None:
+            all_names = ", ".join(sorted(entry.name for entry in entries))
+            raise ConfigError(f"--controllers: {word!r} is not in the list of known controllers: {all_names}")
+        decided.setdefault(name, not word.startswith("-"))
+    return tuple(entry.name for entry in entries if decided.get(entry.name, "*" in listed))
+
+
+def make_controllers(names: Iterable[str], settings: Settings, entries: Iterable[Entry] = ENTRIES) -> list[Controller]:
+    """Instances of the named controllers."""
+    wanted = set(names)
+    return [entry.make(settings) for entry in entries if entry.name in wanted]
