@@ -83,6 +83,11 @@ class FamilySync:
         outcomes.append(self.write())
         return outcomes
 
+    def plan_all(self) -> None:
+        """Plan everything and write nothing: for those who only look."""
+        self.difference.set_wanted("node", self._dataplane.node_items(self.view))
+        self.replan(list(self._state.service_names()))
+
     def replan(self, names: Iterable[ObjectName]) -> list[ServiceChange]:
         """Plan these Services anew and want what the plan says."""
         changes = self.planner.replan(names)

@@ -52,8 +52,8 @@ class FlowCleaner(Protocol):
 class HealthChecks(Protocol):
     """The HTTP servers of health check node ports."""
 
-    def set_wanted(self, checks: Mapping[ObjectName, HealthCheck]) -> None:
-        """Exactly these are served from now on."""
+    def want(self, service: ObjectName, check: HealthCheck | None) -> None:
+        """Serve this check of a Service from now on, or none."""
         ...
 
 
@@ -104,7 +104,6 @@ class ProxyAgent:
         self._parts = parts
         self._backoff = Backoff()
         self._retry: asyncio.TimerHandle | None = None
-        self._checks: dict[ObjectName, HealthCheck] = {}
         self._is_lost = False
         self._sources: Sequence[Source] = ()
         self._filled = asyncio.Event()
@@ -164,7 +163,7 @@ class ProxyAgent:
             for line in sync.open(parts.views.view(family)):
                 log.info("skeleton family=%s mended=%r", family, line)
             outcomes += await sync.fill()
-        self._collect_health_checks()
+        self._publish_health_checks({p.name for s in parts.families.values() for p in s.planner.all_planned()})
         self.status.is_filled = True
         self._finish(started, parts.state.service_count, outcomes)
         log.info(
@@ -201,7 +200,7 @@ class ProxyAgent:
             self._is_lost = True
             self._wake.set()
             return
-        self._health(changes)
+        self._publish_health_checks({change.name for change in changes})
         self._finish(now, len(changes), outcomes)
         if changes and parts.cleaner is not None:
             parts.cleaner.note(port for change in changes for port in change.ports)
@@ -285,31 +284,15 @@ class ProxyAgent:
         if self._parts.observer is not None:
             self._parts.observer.drifted(drifts)
 
-    def _collect_health_checks(self) -> None:
-        for sync in self._parts.families.values():
-            for planned in sync.planner.all_planned():
-                self._merge_health_check(planned.name)
-        self._publish_health_checks()
-
-    def _health(self, changes: Iterable[ServiceChange]) -> None:
-        before = dict(self._checks)
-        for change in changes:
-            self._merge_health_check(change.name)
-        if before != self._checks:
-            self._publish_health_checks()
-
-    def _merge_health_check(self, name: ObjectName) -> None:
+    def _publish_health_checks(self, names: Iterable[ObjectName]) -> None:
         """One answer for both families: an endpoint of a dual-stack pod counts once."""
-        checks = [
-            planned.health_check
-            for sync in self._parts.families.values()
-            if (planned := sync.planner.planned(name)) and planned.health_check
-        ]
-        if checks:
-            self._checks[name] = max(checks, key=lambda check: check.local_endpoints)
-        else:
-            self._checks.pop(name, None)
-
-    def _publish_health_checks(self) -> None:
-        if self._parts.health_checks is not None:
-            self._parts.health_checks.set_wanted(self._checks)
+        servers = self._parts.health_checks
+        if servers is None:
+            return
+        for name in names:
+            checks = [
+                planned.health_check
+                for sync in self._parts.families.values()
+                if (planned := sync.planner.planned(name)) and planned.health_check
+            ]
+            servers.want(name, max(checks, key=lambda check: check.local_endpoints, default=None))

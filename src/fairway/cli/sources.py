@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from fairway.agents.feed import Feed, Source
+from fairway.agents.feed import Change, Feed, Source
 from fairway.agents.reflector import Reflector
 from fairway.agents.sinks import node_sink, service_cidr_sink, service_sink, slice_sink
 from fairway.cli.wiring import uniform
 from fairway.config.proxy import ProxySettings
+from fairway.explain.names import StateNames
 from fairway.io.host.clock import SystemClock
-from fairway.kube.decode import ENDPOINT_SLICE, NODE, SERVICE, SERVICE_CIDR
+from fairway.kube.cluster import Pod
+from fairway.kube.decode import ENDPOINT_SLICE, NODE, POD, SERVICE, SERVICE_CIDR
 from fairway.kube.meta import LABEL_HEADLESS, LABEL_PROXY_NAME
 from fairway.state.tables import Writer
+from fairway.values.errors import ConfigError
+from fairway.values.names import ObjectName
 
 NOT_OURS = f"!{LABEL_HEADLESS},!{LABEL_PROXY_NAME}"
 """Services that another proxy serves, or none, never leave the API server."""
@@ -29,14 +34,53 @@ def proxy_feeds(writer: Writer, changed: Callable[[], None], node_name: str) -> 
     )
 
 
-def api_sources(
-    feeds: tuple[Feed[Any], ...], settings: ProxySettings, flags: Mapping[str, str]
-) -> tuple[list[Source], Any]:
-    """One reflector a kind, and the client that they share; close it at the end."""
+class _PodSink:
+    def __init__(self, names: StateNames) -> None:
+        self._names = names
+
+    def replace(self, objects: Sequence[Pod], kept: Collection[ObjectName]) -> None:
+        self._names.take_pods(objects, kept)
+
+    def apply(self, changes: Sequence[Change[Pod]]) -> None:
+        """Names are for one question: pods that change meanwhile keep the addresses they had."""
+
+
+def pod_feed(names: StateNames) -> Feed[Pod]:
+    """Pods by name, for questions."""
+    return Feed(POD, _PodSink(names), is_optional=True)
+
+
+class Sources:
+    """Where the objects come from, and what has to be closed at the end."""
+
+    def __init__(self, sources: Sequence[Source], close: Callable[[], Awaitable[None]]) -> None:
+        self.all = sources
+        self.close = close
+
+
+def proxy_sources(feeds: tuple[Feed[Any], ...], settings: ProxySettings, flags: Mapping[str, str]) -> Sources:
+    """A folder of manifests if one is named, else the API server: one reflector a kind."""
+    folder = flags.get("manifests")
+    if folder:
+        raise ConfigError("--manifests is not there yet")
     from fairway.io.kube.client import ApiClient
     from fairway.io.kube.kubeconfig import load_connection
 
     connection = load_connection(settings.client_connection.kubeconfig, master=flags.get("master", ""))
     client = ApiClient(connection)
     clock = SystemClock()
-    return [Reflector(client, feed, clock, uniform) for feed in feeds], client
+    return Sources([Reflector(client, feed, clock, uniform) for feed in feeds], client.close)
+
+
+async def gather(sources: Sources) -> None:
+    """Follow the sources just until each has handed over all it has."""
+    running = [asyncio.create_task(source.run()) for source in sources.all]
+    try:
+        while not all(source.has_synced for source in sources.all):
+            done, _ = await asyncio.wait(running, timeout=0.01, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await sources.close()

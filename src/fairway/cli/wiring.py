@@ -102,10 +102,8 @@ def require_root(what: str) -> None:
         raise UnavailableError(f"{what} needs root (CAP_NET_ADMIN); run it with sudo")
 
 
-def set_up_logging(settings: ProxySettings | None = None) -> None:
+def set_up_logging(level: int = logging.INFO) -> None:
     """Lines of key=value on standard error."""
-    verbosity = settings.logging.verbosity if settings else 0
-    level = logging.DEBUG if verbosity >= 4 else logging.INFO
     logging.basicConfig(
         stream=sys.stderr, level=level, format="%(asctime)s %(levelname).1s %(name)s %(message)s", force=True
     )

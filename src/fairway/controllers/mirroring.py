@@ -74,7 +74,7 @@ class MirroringController:
     component = "endpoint-slice-mirroring-controller"
     kinds: tuple[AnyKind, ...] = (ENDPOINTS, SERVICE, ENDPOINT_SLICE)
 
-    def concerned(self, kind: AnyKind, old: Any, new: Any, view: View) -> Iterable[Key]:  # noqa: ARG002
+    def concerned(self, kind: AnyKind, old: Any, new: Any, view: View) -> Iterable[Key]:
         if kind is ENDPOINT_SLICE:
             return _endpoints_for_slice(old, new)
         if kind is SERVICE and old is not None and new is not None and _mirrors(old) == _mirrors(new):

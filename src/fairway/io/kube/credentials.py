@@ -75,7 +75,7 @@ class FixedCredentials:
     async def proof(self) -> Proof:
         return self._proof
 
-    def rejected(self, proof: Proof) -> bool:  # noqa: ARG002 - there is no other
+    def rejected(self, proof: Proof) -> bool:
         return False
 
 

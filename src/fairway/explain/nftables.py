@@ -1,0 +1,132 @@
+"""The fairway table of one IP family as an explanation asks for it: wanted, dumped, and where the two differ.
+
+Only what concerns the packet or its service port counts as a difference of the answer; the rest is `proxy status`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fairway.dataplanes.nftables import layout
+from fairway.explain.model import Disagreement, Layer
+from fairway.explain.question import Question
+from fairway.reconcile.difference import Difference
+from fairway.reconcile.items import Item
+from fairway.values.address import Address
+from fairway.values.names import ServicePortName
+
+_PAIR = (Layer.ITEMS, Layer.KERNEL)
+_BY_SVC = (layout.COUNTS, layout.BACKENDS, layout.BACKEND_IDS, layout.ENDPOINTS, layout.SOURCE_RANGES)
+_BY_FRONTEND = (layout.FRONTENDS, layout.INSIDE, layout.GUARDED)
+_WHOLE = (layout.PODS, layout.SERVICE_CIDRS)
+
+
+class NftablesTables(NamedTuple):
+    """fairway.explain.answer.Tables over a difference that was loaded from a dump, or offline never was."""
+
+    difference: Difference
+    skeleton: Sequence[str] = ()
+    """What is wrong with the constant rules, one line each."""
+    is_live: bool = True
+
+    @property
+    def wanted(self) -> Mapping[str, Mapping[Any, Any]]:
+        return {c.name: self.difference.wanted(c.name) for c in layout.CONTAINERS}
+
+    @property
+    def kernel(self) -> Mapping[str, Mapping[Any, Any]] | None:
+        if not self.is_live:
+            return None
+        return {c.name: self.difference.known(c.name) for c in layout.CONTAINERS}
+
+    def tampered(self, holder: ServicePortName | None, question: Question) -> Sequence[Disagreement]:
+        """Elements and rules that concern this packet or its service port, and are not as wanted."""
+        if not self.is_live:
+            return ()
+        items = self.difference.owned(holder) if holder is not None else ()
+        return [
+            *(Disagreement(_PAIR, "rules", "as the skeleton has them", line) for line in self.skeleton),
+            *self._changed(items),
+            *self._added(items, question),
+        ]
+
+    def _changed(self, items: Sequence[Item]) -> Iterator[Disagreement]:
+        """What the service port wants, and the kernel has not or has otherwise."""
+        for container, key, value in items:
+            found = self.difference.known(container).get(key)
+            if found != value:
+                yield _disagreement(container, key, value, found)
+
+    def _added(self, items: Sequence[Item], question: Question) -> Iterator[Disagreement]:
+        """What the kernel has beyond what anybody wants, near this packet."""
+        packet = question.packet
+        numbers = {_svc_of(item.container, item.key) for item in items if item.container in _BY_SVC}
+        frontend = layout.frontend_key(packet.destination, packet.protocol, packet.port)
+        for container in layout.CONTAINERS:
+            name = container.name
+            wanted = self.difference.wanted(name)
+            for key, found in self._near(name, numbers, frontend, bytes(packet.destination)):
+                if key not in wanted:
+                    yield _disagreement(name, key, None, found)
+
+    def _near(
+        self, container: str, numbers: set[int], frontend: bytes, destination: bytes
+    ) -> Iterator[tuple[Any, Any]]:
+        known = self.difference.known(container)
+        if container in _BY_SVC:
+            yield from ((k, v) for k, v in known.items() if _svc_of(container, k) in numbers)
+        elif container in _BY_FRONTEND or container == layout.CLUSTER_IPS:
+            key = frontend if container in _BY_FRONTEND else destination
+            if key in known:
+                yield key, known[key]
+        elif container in _WHOLE:
+            yield from known.items()
+
+
+def _svc_of(container: str, key: Any) -> int:
+    if container in (layout.COUNTS, layout.SOURCE_RANGES):
+        return layout.unpack_svc_key(key[:4])
+    return layout.unpack_place_key(key)[1]
+
+
+def _disagreement(container: str, key: Any, wanted: Any, found: Any) -> Disagreement:
+    name = f"{container}[{show_key(container, key)}]"
+    return Disagreement(_PAIR, name, show_value(container, wanted), show_value(container, found))
+
+
+def show_key(container: str, key: Any) -> str:
+    """An element's key as a person reads it."""
+    if container in _BY_FRONTEND:
+        address, protocol, port = layout.unpack_frontend_key(key)
+        return f"{address} . {protocol} . {port}"
+    if container == layout.COUNTS:
+        return f"svc {layout.unpack_svc_key(key)}"
+    if container in (layout.BACKENDS, layout.BACKEND_IDS, layout.ENDPOINTS):
+        number, svc = layout.unpack_place_key(key)
+        return f"{number} . svc {svc}"
+    if container in _WHOLE:
+        return str(layout.unpack_network_key(key))
+    if container == layout.CLUSTER_IPS:
+        return str(Address(key))
+    if container == layout.HAIRPIN:
+        return str(Address(key[: len(key) // 2]))
+    return key.hex(" ", 4) if isinstance(key, bytes) else str(key)
+
+
+def show_value(container: str, value: Any) -> str:
+    """An element's data as a person reads it; `absent` for None."""
+    if value is None:
+        return "absent"
+    if container in _BY_FRONTEND:
+        entry = layout.Dispatch.unpack(value)
+        return f"svc {entry.svc}, policy {entry.policy}, flags {entry.flags}"
+    if container == layout.COUNTS:
+        count, comment = layout.unpack_count(value)
+        return f"{count} ({comment})"
+    if container in (layout.BACKENDS, layout.ENDPOINTS):
+        address, port = layout.unpack_address_data(value)
+        return address.with_port(port)
+    if container == layout.BACKEND_IDS:
+        return f"id {layout.unpack_id(value)}"
+    return "present"
