@@ -89,5 +89,7 @@ def replacements(items: Iterable[Item]) -> list[Operation]:
 
 
 def _staged(action: Action, items: Iterable[Item]) -> list[Operation]:
-    stages = {c.name: c.remove_stage if action is Action.REMOVE else c.add_stage for c in layout.CONTAINERS}
+    stages = {layout.AFFINITY: 0} | {
+        c.name: c.remove_stage if action is Action.REMOVE else c.add_stage for c in layout.CONTAINERS
+    }
     return [Operation(action, item) for item in sorted(dict.fromkeys(items), key=lambda item: stages[item.container])]

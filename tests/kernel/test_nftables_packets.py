@@ -6,16 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-import netns
 import nft_items as items
 from fairway.dataplanes.nftables import layout
 from fairway.dataplanes.nftables.layout import Flag, Policy
 from fairway.dataplanes.nftables.skeleton import PodInterface, PodRanges, SkeletonSettings
-from fairway.io.netlink.nftables import NftablesKernel
-from fairway.reconcile.items import Item
-from fairway.values.address import Address, Family, Prefix
+from fairway.values.address import Family, Prefix
 from fairway.values.protocol import Protocol
-from node import PLANS, PORT, Node, Plan, Reached, Refused, Silence
+from nft_world import World, pods, settings_of, world_of
+from node import PORT, Reached, Refused, Silence
 
 pytestmark = pytest.mark.kernel
 SVC, LOCAL_SVC = 2, 3
@@ -23,47 +21,10 @@ both_families = pytest.mark.parametrize("family", list(Family), ids=str)
 both_protocols = pytest.mark.parametrize("protocol", [Protocol.TCP, Protocol.UDP], ids=str)
 
 
-class World:
-    """A node with our table in one family."""
-
-    def __init__(self, node: Node, family: Family, settings: SkeletonSettings | None = None) -> None:
-        self.node, self.plan = node, PLANS[family]
-        self.kernel = NftablesKernel(family)
-        self.settings = settings or SkeletonSettings(family, PodRanges())
-        self.kernel.ensure_skeleton(self.settings)
-        if isinstance(self.settings.pods, PodRanges):
-            self.add([items.network(layout.PODS, self.plan.pods)])
-
-    def add(self, wanted: list[Item]) -> None:
-        self.kernel.apply(items.additions(wanted))
-
-    def remove(self, unwanted: list[Item]) -> None:
-        self.kernel.apply(items.removals(unwanted))
-
-    def send(self, protocol: Protocol, source: Address, target: Address, port: int = 80) -> Reached | Refused | Silence:
-        return self.node.send(protocol, source, target, port)
-
-    @property
-    def sources(self) -> dict[str, Address]:
-        plan = self.plan
-        return {"pod": plan.caller, "node": plan.node, "outside": plan.client}
-
-
 @pytest.fixture
-def node() -> Iterator[Node]:
-    with Node() as made, netns.entered(made.node):
+def world(family: Family) -> Iterator[World]:
+    with world_of(settings_of(family)) as made:
         yield made
-
-
-@pytest.fixture
-def world(node: Node, family: Family) -> Iterator[World]:
-    made = World(node, family)
-    yield made
-    made.kernel.close()
-
-
-def pods(plan: Plan, *numbers: int) -> list[tuple[Address, int]]:
-    return [(plan.pod[number], PORT) for number in numbers]
 
 
 @both_families
@@ -141,24 +102,24 @@ def test_a_frontend_without_valid_backend_is_refused_never_passed_on(
     "pods_are", [PodRanges(), PodInterface("pods1", is_prefix=False), PodInterface("pods", is_prefix=True)], ids=str
 )
 def test_masquerade_by_flags_and_source(
-    node: Node, family: Family, flags: Flag, masqueraded: set[str], pods_are: PodRanges | PodInterface
+    family: Family, flags: Flag, masqueraded: set[str], pods_are: PodRanges | PodInterface
 ) -> None:
-    world = World(node, family, SkeletonSettings(family, pods_are))
-    plan, vip = world.plan, world.plan.service(1)
-    world.add([*items.backends(SVC, pods(plan, 0)), *items.frontend(vip, flags=flags)])
-    for name, source in world.sources.items():
-        expected = plan.gateway if name in masqueraded else source
-        assert world.send(Protocol.TCP, source, vip) == Reached(plan.pod[0], PORT, expected), name
-        assert world.send(Protocol.UDP, source, vip) == Reached(plan.pod[0], PORT, expected), name
+    with world_of(SkeletonSettings(family, pods_are)) as world:
+        plan, vip = world.plan, world.plan.service(1)
+        world.add([*items.backends(SVC, pods(plan, 0)), *items.frontend(vip, flags=flags)])
+        for name, source in world.sources.items():
+            expected = plan.gateway if name in masqueraded else source
+            assert world.send(Protocol.TCP, source, vip) == Reached(plan.pod[0], PORT, expected), name
+            assert world.send(Protocol.UDP, source, vip) == Reached(plan.pod[0], PORT, expected), name
 
 
 @both_families
-def test_without_detector_nobody_is_masqueraded_as_an_outsider(node: Node, family: Family) -> None:
-    world = World(node, family, SkeletonSettings(family, None))
-    plan, vip = world.plan, world.plan.service(1)
-    world.add([*items.backends(SVC, pods(plan, 0)), *items.frontend(vip, flags=Flag.MASQUERADE_OUTSIDE)])
-    for source in world.sources.values():
-        assert world.send(Protocol.TCP, source, vip) == Reached(plan.pod[0], PORT, source)
+def test_without_detector_nobody_is_masqueraded_as_an_outsider(family: Family) -> None:
+    with world_of(SkeletonSettings(family, None)) as world:
+        plan, vip = world.plan, world.plan.service(1)
+        world.add([*items.backends(SVC, pods(plan, 0)), *items.frontend(vip, flags=Flag.MASQUERADE_OUTSIDE)])
+        for source in world.sources.values():
+            assert world.send(Protocol.TCP, source, vip) == Reached(plan.pod[0], PORT, source)
 
 
 @both_families
@@ -269,13 +230,13 @@ def test_local_policy_behind_source_ranges(world: World, protocol: Protocol) -> 
 
 
 @both_families
-def test_local_policy_by_interface(node: Node, family: Family) -> None:
-    world = World(node, family, SkeletonSettings(family, PodInterface("pods1", is_prefix=False)))
-    plan, vip = world.plan, world.plan.service(1)
-    wanted = [*items.backends(SVC, pods(plan, 0)), *items.backends(LOCAL_SVC, pods(plan, 1))]
-    wanted += items.frontend(vip, svc=LOCAL_SVC, policy=Policy.LOCAL_PICK)
-    wanted += items.frontend(vip, svc=SVC, container=layout.INSIDE)
-    world.add(wanted)
-    assert world.send(Protocol.TCP, plan.caller, vip) == Reached(plan.pod[0], PORT, plan.caller)
-    assert world.send(Protocol.TCP, plan.node, vip) == Reached(plan.pod[0], PORT, plan.node)
-    assert world.send(Protocol.TCP, plan.client, vip) == Reached(plan.pod[1], PORT, plan.client)
+def test_local_policy_by_interface(family: Family) -> None:
+    with world_of(SkeletonSettings(family, PodInterface("pods1", is_prefix=False))) as world:
+        plan, vip = world.plan, world.plan.service(1)
+        wanted = [*items.backends(SVC, pods(plan, 0)), *items.backends(LOCAL_SVC, pods(plan, 1))]
+        wanted += items.frontend(vip, svc=LOCAL_SVC, policy=Policy.LOCAL_PICK)
+        wanted += items.frontend(vip, svc=SVC, container=layout.INSIDE)
+        world.add(wanted)
+        assert world.send(Protocol.TCP, plan.caller, vip) == Reached(plan.pod[0], PORT, plan.caller)
+        assert world.send(Protocol.TCP, plan.node, vip) == Reached(plan.pod[0], PORT, plan.node)
+        assert world.send(Protocol.TCP, plan.client, vip) == Reached(plan.pod[1], PORT, plan.client)

@@ -68,8 +68,8 @@ def decode_set(family: Family, payload: bytes) -> SetSpec | None:
     found = [read_number(fields.get(kind, b"")) for kind in (3, 4, 5, 6, 7)]
     size = read_number(dict(parse(fields.get(9, b""))).get(1, b""))
     for spec in SETS:
-        if spec.name == name and found == _facts(family, spec) and size == spec.size:
-            return spec._replace(comment=read_comment(fields.get(13, b""), COMMENT_OF_SET))
+        if spec.name == name and found == _facts(family, spec):
+            return spec._replace(size=size, comment=read_comment(fields.get(13, b""), COMMENT_OF_SET))
     return SetSpec(name, ())
 
 

@@ -178,7 +178,6 @@ def pick_by_id(registers: Registers, container: str) -> tuple[Expression, ...]:
     return (
         *find_frontend(r, container, r.svc),
         *draw_place(r),
-        *_decoys(r.place),
         Lookup(layout.BACKEND_IDS, r.place, r.place - 1),
         Lookup(layout.ENDPOINTS, r.place, r.scratch),
         *translate(r),
@@ -208,7 +207,6 @@ def start_affinity(registers: Registers, container: str, seconds: int) -> tuple[
     return (
         *find_frontend(r, container, r.svc),
         *draw_place(r),
-        *_decoys(r.place),
         Lookup(layout.BACKEND_IDS, r.place, r.place - 1),
         *_decoys(r.place - 1),
         Lookup(layout.ENDPOINTS, r.place, r.scratch),

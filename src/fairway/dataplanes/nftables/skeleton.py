@@ -47,7 +47,6 @@ LOCALHOST_PRIORITY = -110
 INVALID_PRIORITY = 0
 """forward: filter"""
 
-_AFFINITY_SIZE = 1 << 20
 _STATUS_DNAT = (0x20).to_bytes(4, sys.byteorder)
 _STATE_INVALID = (1).to_bytes(4, sys.byteorder)
 
@@ -73,6 +72,8 @@ class SkeletonSettings(NamedTuple):
     """Drop forwarded packets that conntrack calls invalid; not with tcpBeLiberal."""
     guard_localhost: bool = False
     """Drop packets to 127.0.0.0/8 that came in by an interface: route_localnet lets them in (localhost node ports)."""
+    affinity_size: int = 1 << 20
+    """How many pairs of service port and client are remembered at most, at some 120 bytes each."""
 
 
 class Field(Enum):
@@ -161,7 +162,6 @@ SETS = (
         (_W, _A),
         (_W, _W),
         SetKind.DYNAMIC,
-        size=_AFFINITY_SIZE,
         comment="svc . client : 0 . id of its backend",
     ),
     SetSpec(layout.SOURCE_RANGES, (_W, _A, _W), comment="svc . network . prefix length"),
@@ -189,7 +189,7 @@ def build_skeleton(settings: SkeletonSettings, timeouts: Iterable[int] = (), len
     )
     return Skeleton(
         settings.family,
-        {spec.name: spec for spec in SETS},
+        {spec.name: _sized(spec, settings) for spec in SETS},
         {chain.name: chain for chain in chains},
         {
             layout.POLICIES: _policies(seconds) | {layout.svc_key(Policy.GUARD): Verdict(Code.GOTO, "guard")},
@@ -198,6 +198,10 @@ def build_skeleton(settings: SkeletonSettings, timeouts: Iterable[int] = (), len
             layout.MASQUERADES: _masquerades(),
         },
     )
+
+
+def _sized(spec: SetSpec, settings: SkeletonSettings) -> SetSpec:
+    return spec._replace(size=settings.affinity_size) if spec.kind is SetKind.DYNAMIC else spec
 
 
 def affinity_timeout(chain: str) -> int | None:
