@@ -10,6 +10,7 @@ from enum import Enum
 
 from fairway.kube.status import (
     ApiStatusError,
+    ApiUnreachableError,
     CorruptAnswerError,
     GoneError,
     TooManyRequestsError,
@@ -21,6 +22,10 @@ CORRUPT_LIMIT = 3
 """After so many unreadable answers from one version, the list is read anew: the fault may sit in that stretch."""
 
 
+NOT_OLDER = "NotOlderThan"
+NOTHING = "metadata.name=no.such.object"
+
+
 class SilentStreamError(FairwayError):
     """A streamed list was begun, and its end never came: the server does not know `sendInitialEvents`."""
 
@@ -30,6 +35,7 @@ class Step(Enum):
 
     LIST = "list"
     STREAM = "stream"  # a watch that begins with the whole list
+    CHECK = "check"  # whether the server has reached the version at all
     WATCH = "watch"
 
 
@@ -55,9 +61,11 @@ class Progress:
                     "watch": "1",
                     "allowWatchBookmarks": "true",
                     "sendInitialEvents": "true",
-                    "resourceVersionMatch": "NotOlderThan",
+                    "resourceVersionMatch": NOT_OLDER,
                     **({"resourceVersion": self.version} if self.version and self._list_from else {}),
                 }
+            case Step.CHECK:
+                return {"fieldSelector": NOTHING, "resourceVersion": self.version, "resourceVersionMatch": NOT_OLDER}
             case Step.WATCH:
                 return {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": self.version}
 
@@ -75,6 +83,10 @@ class Progress:
             self.version = self._list_from = version
         self._corrupt = 0
 
+    def checked(self) -> None:
+        """The server has reached the version: a watch from it will be told of every change."""
+        self.step = Step.WATCH
+
     def failed(self, error: FairwayError) -> None:
         """The present request failed, or the stream told an error; choose what to try next."""
         ahead = isinstance(error, ApiStatusError) and error.is_version_ahead
@@ -88,8 +100,12 @@ class Progress:
             case Step.STREAM if _is_refusal(error) or self._corrupt >= CORRUPT_LIMIT:
                 self._streams = False
                 self.step = Step.LIST
-            case Step.WATCH if ahead or isinstance(error, GoneError) or self._corrupt >= CORRUPT_LIMIT:
+            case Step.WATCH | Step.CHECK if ahead or isinstance(error, GoneError) or self._corrupt >= CORRUPT_LIMIT:
                 self._relist(from_storage=ahead)
+            case Step.WATCH if isinstance(error, ApiUnreachableError):
+                # The server may come back with its storage put back from a backup. kube-apiserver (1.36, tried) keeps a
+                # watch from a version that it has not reached open and silent, so it has to be asked in another way.
+                self.step = Step.CHECK
 
     def _relist(self, *, from_storage: bool) -> None:
         self._corrupt = 0

@@ -89,6 +89,7 @@ class Reflector(Generic[T]):
         self._initial: dict[ObjectName, T | None] | None = None
         self._synced = asyncio.Event()
         self._is_absent = False
+        self._has_hurried = False
         self._said = ""
         self.broken: dict[ObjectName, BrokenObject] = {}
         """Objects whose present version cannot be read, with why; the sink still has their last good one, if any."""
@@ -115,10 +116,13 @@ class Reflector(Generic[T]):
         """Follow the kind until cancelled."""
         while True:
             try:
-                if self._progress.step is Step.LIST:
-                    await self._list()
-                else:
-                    await self._watch()
+                match self._progress.step:
+                    case Step.LIST:
+                        await self._list()
+                    case Step.CHECK:
+                        await self._check()
+                    case Step.STREAM | Step.WATCH:
+                        await self._watch()
             except (ApiStatusError, ApiUnreachableError, SilentStreamError) as error:
                 await self._clock.sleep(self._after(error))
             finally:
@@ -157,6 +161,10 @@ class Reflector(Generic[T]):
 
     # -- watch
 
+    async def _check(self) -> None:
+        async with self._api.open_list(self._path, self._query()):
+            self._progress.checked()
+
     async def _watch(self) -> None:
         query = self._query()
         # Between 5 and 10 minutes: long enough to cost nothing, spread so that servers are not all left at once.
@@ -175,6 +183,7 @@ class Reflector(Generic[T]):
             finally:
                 if events or self._clock.now() - opened >= SHORT_WATCH:
                     self._backoff.succeeded()
+                    self._has_hurried = False
         if self._initial is not None:
             raise ApiUnreachableError("the streamed list ended before its end was marked")
         if not events and self._clock.now() - opened < SHORT_WATCH:
@@ -282,10 +291,10 @@ class Reflector(Generic[T]):
                 return 0.0  # `list` may be allowed where `watch` is not; its answer decides
             self._note_absent(error)
             return ABSENT_RETRY * (0.5 + self._random())
-        if self._progress.step is not step and not self._backoff.failures:
-            # Expired or refused: the other request is the remedy, and the first one is not worth waiting for.
+        if step is not self._progress.step is not Step.CHECK and not self._has_hurried:
+            # Expired or refused: the other request is the remedy. Once; if it does not help, slower.
             log.info("kind=%s msg='%s' next=%s", self._feed.kind.plural, error, self._progress.step.value)
-            self._backoff.failures += 1
+            self._has_hurried = True
             return 0.0
         if self.stale_since is None:
             self.stale_since = self._clock.now()
@@ -318,7 +327,7 @@ class Reflector(Generic[T]):
         if self._feed.labels:
             query["labelSelector"] = self._feed.labels
         if self._feed.fields:
-            query["fieldSelector"] = self._feed.fields
+            query.setdefault("fieldSelector", self._feed.fields)
         return query
 
 
