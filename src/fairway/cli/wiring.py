@@ -34,6 +34,10 @@ class NftablesFamily:
     def ensure(self, view: NodeView, items: Callable[[], Iterable[Item]]) -> Sequence[str]:
         return self._kernel.ensure_skeleton(skeleton_settings(self._settings, view), items)
 
+    def check(self, view: NodeView) -> Sequence[str]:
+        """What `ensure` would mend."""
+        return self._kernel.check_skeleton(skeleton_settings(self._settings, view))
+
     def apply(self, operations: Sequence[Operation]) -> None:
         self._kernel.apply(operations)
 

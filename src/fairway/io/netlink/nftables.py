@@ -92,6 +92,18 @@ class NftablesKernel:
         self._grown = grown
         return [*made.descriptions, *(f"shares of {count} differed" for count in damaged)]
 
+    def check_skeleton(self, settings: SkeletonSettings) -> list[str]:
+        """What `ensure_skeleton` would repair, without repairing it."""
+        found = reader.read_skeleton(self.family)
+        if found is None:
+            return [f"table {layout.TABLE} is missing"]
+        if others := changes.incompatible_sets(found.sets, build_skeleton(settings)):
+            return [f"set {name} has another layout" for name in others]
+        grown = _grown_in(found)
+        _, damaged = self._missing_shares(grown)
+        made = changes.difference(found, build_skeleton(settings, grown.timeouts, grown.lengths))
+        return [*made.descriptions, *(f"shares of {count} differ" for count in damaged)]
+
     def _missing_shares(self, grown: _Grown) -> tuple[list[Step], list[int]]:
         """What repairs `shares`, where a range is missing or differs; notes in `grown` what it has then."""
         form = elements.form_of(self.family, layout.SHARES)
