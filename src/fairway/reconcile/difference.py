@@ -63,9 +63,9 @@ class Difference:
         self._is_pruning = False
 
     def set_wanted(self, owner: Hashable, items: Sequence[Item]) -> None:
-        """This owner now wants exactly these items."""
+        """This owner now wants exactly these items; one that stands twice counts once."""
         before = self._owned.get(owner, ())
-        after = tuple(items)
+        after = tuple(dict.fromkeys(items))
         if before == after:
             return
         if after:
@@ -157,7 +157,8 @@ class Difference:
             table.touch(key)
 
     def found(self, container: str, key: Hashable, value: Hashable | None, *, exists: bool = True) -> Drift | None:
-        """The kernel was seen to hold this. Returns the drift if it was not what we believed; it becomes pending."""
+        """The kernel was seen to hold this. Returns the drift if it was not what we believed; what is
+        wanted otherwise becomes pending."""
         table = self._tables[container]
         expected = table.known.get(key, _ABSENT)
         seen = value if exists else _ABSENT
@@ -167,7 +168,8 @@ class Difference:
             table.known[key] = value
         else:
             table.known.pop(key, None)
-        table.touch(key)
+        if self._is_pruning or not exists or key in table.wanted or key in table.pending:
+            table.touch(key)
         return Drift(container, key, None if expected is _ABSENT else expected, value if exists else None)
 
     def suspects(self, container: str, seen: Mapping[Hashable, Hashable]) -> Iterator[Hashable]:
