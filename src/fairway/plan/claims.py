@@ -1,7 +1,7 @@
 """Who holds a frontend that several service ports want.
 
 An address that belongs to a Service beats a node port at that address (rule 17); among equals the oldest Service
-wins, then the first name. The loser is told who won, and takes over when the winner goes.
+wins, then the first name. The losers are told who won, and one takes over when the winner goes.
 """
 
 from __future__ import annotations
@@ -37,36 +37,40 @@ class Claims:
         claim = self._holder.get(_packed(key))
         return claim.name if claim else None
 
-    def add(self, key: FrontendKey, claim: Claim) -> ServicePortName | None:
-        """Enter a claim. Returns the service port that lost the frontend by it, if any."""
+    def add(self, key: FrontendKey, claim: Claim) -> list[ServicePortName]:
+        """Enter a claim. Returns the other service ports for which the frontend has a new holder by it."""
         packed = _packed(key)
         holder = self._holder.setdefault(packed, claim)
         if holder is claim:
-            return None
-        winner, loser = (claim, holder) if claim < holder else (holder, claim)
-        self._holder[packed] = winner
-        self._waiting.setdefault(packed, []).append(loser)
-        return loser.name if winner is claim else None
+            return []
+        waiting = self._waiting.setdefault(packed, [])
+        if holder < claim:
+            waiting.append(claim)
+            return []
+        self._holder[packed] = claim
+        waiting.append(holder)
+        return [other.name for other in sorted(waiting)]
 
-    def remove(self, key: FrontendKey, claim: Claim) -> ServicePortName | None:
-        """Take a claim back. Returns the service port that holds the frontend now instead, if any."""
+    def remove(self, key: FrontendKey, claim: Claim) -> list[ServicePortName]:
+        """Take a claim back. Returns the other service ports for which the frontend has a new holder by it."""
         packed = _packed(key)
         waiting = self._waiting.get(packed)
         if self._holder.get(packed) != claim:
             if waiting and claim in waiting:
-                waiting.remove(claim)
-                if not waiting:
-                    del self._waiting[packed]
-            return None
+                self._stop_waiting(packed, waiting, claim)
+            return []
         if not waiting:
             del self._holder[packed]
-            return None
-        heir = min(waiting)
-        waiting.remove(heir)
+            return []
+        others = sorted(waiting)
+        self._holder[packed] = others[0]
+        self._stop_waiting(packed, waiting, others[0])
+        return [other.name for other in others]
+
+    def _stop_waiting(self, packed: bytes, waiting: list[Claim], claim: Claim) -> None:
+        waiting.remove(claim)
         if not waiting:
             del self._waiting[packed]
-        self._holder[packed] = heir
-        return heir.name
 
 
 def _packed(key: FrontendKey) -> bytes:

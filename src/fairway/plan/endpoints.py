@@ -87,12 +87,7 @@ def select_local(joined: Joined, view: NodeView) -> Selection:
 
 
 def _backends(chosen: Joined, view: NodeView) -> tuple[Backend, ...]:
-    return tuple(
-        sorted(
-            Backend(address, port, is_local(e, view), bool(e.node) and e.node != view.name)
-            for (address, port), e in chosen.items()
-        )
-    )
+    return tuple(sorted(Backend(address, port, is_local(e, view)) for (address, port), e in chosen.items()))
 
 
 def is_any_usable(joined: Joined) -> bool:

@@ -57,8 +57,6 @@ class Backend(msgspec.Struct, frozen=True, gc=False, order=True):
     port: int
     is_local: bool = False
     """Its nodeName is this node."""
-    is_remote: bool = False
-    """Its nodeName is another node: it cannot be its own client here. Neither is set when nodeName is absent."""
 
     def __str__(self) -> str:
         return self.address.with_port(self.port)

@@ -96,15 +96,19 @@ class Planner:
         wished = plan_service(service, self._state.slices(name), self._view) if service else None
         before = _claims_of(row.wished, row.created) if row else {}
         after = _claims_of(wished, service.created) if service and wished else {}
-        touched: list[ServicePortName | None] = []
+        touched: list[ServicePortName] = []
         if before != after:
-            touched += [self._claims.remove(k, c) for k, c in before.items() if after.get(k) != c]
-            touched += [self._claims.add(k, c) for k, c in after.items() if before.get(k) != c]
+            for key, claim in before.items():
+                if after.get(key) != claim:
+                    touched += self._claims.remove(key, claim)
+            for key, claim in after.items():
+                if before.get(key) != claim:
+                    touched += self._claims.add(key, claim)
         if service and wished:
             self._rows[name] = _Row(service.created, wished, row.settled if row else None)
         elif row:
             del self._rows[name]
-        return [t for t in touched if t is not None]
+        return touched
 
     def _settle(self, name: ObjectName) -> ServiceChange | None:
         row = self._rows.get(name)
@@ -133,11 +137,14 @@ class Planner:
 
 
 def _claims_of(planned: PlannedService, created: str) -> dict[FrontendKey, Claim]:
-    """A Service's own wishes; between two of its ports the earlier in the object has the frontend."""
+    """A Service's own wishes; between two of its ports an address beats a node port, then the earlier has it."""
     claims: dict[FrontendKey, Claim] = {}
     for port in planned.ports:
         for frontend in port.frontends:
-            claims.setdefault(frontend.key, Claim.of(frontend.kind, created, port.name))
+            claim = Claim.of(frontend.kind, created, port.name)
+            rival = claims.setdefault(frontend.key, claim)
+            if rival.is_node_port and not claim.is_node_port:
+                claims[frontend.key] = claim
     return claims
 
 

@@ -132,5 +132,4 @@ def _backend_items(port: PlannedPort, scope: Scope, numbers: Numbers) -> Iterato
             yield Item(layout.ENDPOINTS, layout.place_key(number, svc), target)
         else:
             yield Item(layout.BACKENDS, place, target)
-        if not backend.is_remote:
-            yield Item(layout.HAIRPIN, backend.address + backend.address, b"")
+        yield Item(layout.HAIRPIN, backend.address + backend.address, b"")
