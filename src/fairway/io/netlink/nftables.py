@@ -24,6 +24,7 @@ from fairway.dataplanes.nftables.skeleton import (
 )
 from fairway.io.netlink import nftables_reader as reader
 from fairway.io.netlink.nftables_batch import Batch, NftablesError, Step
+from fairway.io.netlink.nftables_events import NftablesEvents
 from fairway.reconcile.items import Action, Item, Operation
 from fairway.values.address import Family
 
@@ -43,7 +44,7 @@ class _Grown:
 
 
 class NftablesKernel:
-    """One family's table in the network namespace that its maker's thread was in."""
+    """One family's table in the network namespace of the calling thread."""
 
     def __init__(self, family: Family) -> None:
         """Raises UnavailableError without nftables in the kernel or without CAP_NET_ADMIN."""
@@ -84,7 +85,7 @@ class NftablesKernel:
             kept = () if layout.AFFINITY in others else reader.dump_raw(self.family, layout.AFFINITY)
             self._rebuild(items(), tuple(kept))
             return [f"set {name} had another layout" for name in others]
-        grown = _grown_in(found)
+        grown = self._grown or _grown_in(found)
         made = changes.difference(found, build_skeleton(settings, grown.timeouts, grown.lengths))
         shares, damaged = self._missing_shares(grown)
         if made.messages or shares:
@@ -260,6 +261,10 @@ class NftablesKernel:
         decode = elements.decode_commented if form.shape is Shape.COMMENTED else elements.decode_plain
         for raw in reader.dump_raw(self.family, container):
             yield decode(form, raw)
+
+    def subscribe(self, also_ours: Iterable[int] = ()) -> NftablesEvents:
+        """Hear what others do to our table; `also_ours` are ports of other writers of this process."""
+        return NftablesEvents(self.family, [self.port, *also_ours])
 
     def get(self, container: str, key: bytes) -> bytes | None:
         """The value that a container holds for a key now; None if it has no such key."""

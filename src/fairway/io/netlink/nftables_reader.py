@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from fairway.dataplanes.nftables import decode, elements, layout
+from fairway.dataplanes.nftables.codec import parse, read_number
 from fairway.dataplanes.nftables.elements import Form
 from fairway.dataplanes.nftables.encode import Kind, family_header, table_header
 from fairway.dataplanes.nftables.expressions import Rule
@@ -29,6 +30,13 @@ def has_table(family: Family) -> bool:
                 return False
             raise
     return True
+
+
+def generation() -> int:
+    """The number of the last transaction, whoever made it, in this network namespace."""
+    with NetlinkSocket(Protocol.NETFILTER) as sock:
+        (answer,) = sock.request(Kind.GET_GENERATION, family_header(Family.IPV4), what="nftables: get generation")
+    return read_number(dict(parse(bytes(answer.payload)[4:])).get(1, b""))
 
 
 def read_skeleton(family: Family) -> Skeleton | None:

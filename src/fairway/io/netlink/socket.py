@@ -6,6 +6,7 @@ A socket belongs to the network namespace that its maker's thread was in, and st
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
@@ -17,6 +18,7 @@ from typing import NamedTuple, Self
 
 from fairway.values.errors import KernelError, UnavailableError
 
+SO_ATTACH_FILTER = 26
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 SOL_NETLINK = 270
@@ -162,7 +164,7 @@ class NetlinkSocket:
         self.port: int = self._socket.getsockname()[0]
         """The kernel's name for this socket: notifications of what it did carry it."""
         for group in groups:
-            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+            self.join(group)
 
     def _grow(self, size: int) -> None:
         """Buffers beyond net.core.[rw]mem_max need CAP_NET_ADMIN; without it the limit has to do."""
@@ -184,6 +186,16 @@ class NetlinkSocket:
     def fileno(self) -> int:
         """For `loop.add_reader` and `select`."""
         return self._socket.fileno()
+
+    def join(self, group: int) -> None:
+        """Hear the notifications of a multicast group."""
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def attach_filter(self, program: bytes) -> None:
+        """Classic BPF instructions that say which datagrams are queued for this socket."""
+        text = ctypes.create_string_buffer(program, len(program))
+        shape = struct.pack("@HP", len(program) // 8, ctypes.addressof(text))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, shape)
 
     def next_sequence(self) -> int:
         """A number that no earlier request of this socket had, so that late answers are told apart."""
