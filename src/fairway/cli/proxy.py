@@ -15,6 +15,7 @@ from fairway.agents.node_view import NodeViews
 from fairway.agents.proxy import ProxyAgent, ProxyParts
 from fairway.agents.stale_flows import StaleFlowCleaner
 from fairway.agents.upkeep import compare_for_ever
+from fairway.cli import status
 from fairway.cli.sources import proxy_feeds, proxy_sources
 from fairway.cli.wiring import host_name, load_settings, make_families, require_root, set_up_logging, uniform
 from fairway.config.proxy import FLAGS, Flag, ProxySettings, node_name, parse_flags, usage, write_config
@@ -36,9 +37,11 @@ OWN_FLAGS = (
 
 def run(arguments: list[str]) -> int:
     """The command; returns its exit code."""
+    if arguments[:1] == ["status"]:
+        return status.run(arguments[1:])
     table = (*FLAGS, *OWN_FLAGS)
     if "-h" in arguments or "--help" in arguments:
-        sys.stdout.write(f"usage: fairway proxy [FLAGS]\n\n{usage(table)}\n")
+        sys.stdout.write(f"usage: fairway proxy [FLAGS]\n       fairway proxy status [FLAGS]\n\n{usage(table)}\n")
         return 0
     flags = parse_flags(arguments, table)
     if flags.get("version") == "true":
@@ -52,6 +55,8 @@ def run(arguments: list[str]) -> int:
         Path(flags["write-config-to"]).write_text(write_config(loaded.settings), encoding="utf-8")
         return 0
     require_root("fairway proxy")
+    if flags.get("dry-run") == "true":
+        return status.dry_run(loaded.settings, flags)
     return _with_uvloop(serve(loaded.settings, flags))
 
 
