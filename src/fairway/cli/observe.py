@@ -21,7 +21,7 @@ from fairway.io.netlink.addresses import Links
 from fairway.plan.view import NodeView
 from fairway.reconcile.items import Item, Operation
 from fairway.state.tables import State, Writer
-from fairway.values.address import Address, Family
+from fairway.values.address import LOOPBACK6, Address, Family
 
 OWN_FLAGS = (
     Flag("manifests", "Objects from a folder of YAML or JSON files instead of an API server.", kind=Text("a path")),
@@ -73,14 +73,13 @@ def _ignore() -> None: ...
 
 
 def _node_addresses(state: State, name: str, given: Sequence[str], *, is_live: bool) -> Sequence[Address]:
-    """Offline without --node-address, the Node object's addresses and loopback are all that is known."""
+    """Offline, what was given, or else the Node object's addresses; and loopback, which every node has."""
     if is_live:
         with Links() as links:
             return links.usable_addresses()
-    if given:
-        return [Address.parse(text) for text in given]
     node = state.node(name)
-    return [*(node.addresses if node else ()), Address.parse("127.0.0.1"), Address.parse("::1")]
+    own = [Address.parse(text) for text in given] or (node.addresses if node else ())
+    return [*own, Address.parse("127.0.0.1"), LOOPBACK6]
 
 
 class _Reader:
