@@ -119,8 +119,10 @@ def a_node(*rows: Service | EndpointSlice, view: NodeView = VIEW) -> Node:
 
 
 def went(node: Node, one: Packet) -> str:
-    """What becomes of a packet by the plan, in a word or as `ADDRESS:PORT … kept` or `… masqueraded`. The items must say
-    the same."""
+    """What becomes of a packet by the plan, in a word or as `ADDRESS:PORT … kept` or `… masqueraded`.
+
+    The items must say the same.
+    """
     answer = node.answer(one)
     assert answer.agrees, answer.disagreement
     if answer.verdict.value != "forward":

@@ -9,11 +9,12 @@ import pytest
 
 import netns
 import nft_items as items
+from fairway.agents.drift import ForeignChange, Part
 from fairway.dataplanes.nftables import layout
 from fairway.dataplanes.nftables.layout import Policy
 from fairway.io.netlink import nftables_reader as reader
 from fairway.io.netlink.nftables import NftablesKernel
-from fairway.io.netlink.nftables_events import ForeignChange, NftablesEvents, Part
+from fairway.io.netlink.nftables_events import NftablesEvents
 from fairway.reconcile.items import Action, Item, Operation
 from fairway.values.address import Family, Prefix
 from fairway.values.protocol import Protocol

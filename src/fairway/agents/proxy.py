@@ -261,6 +261,23 @@ class ProxyAgent:
             self._round()
         return len(drifts)
 
+    def has_container(self, family: Family, name: str) -> bool:
+        """Whether a container holds items of the plan; others belong to the skeleton."""
+        return name in self._parts.families[family].difference.counts()
+
+    def suspect(self, family: Family, container: str, keys: Iterable[bytes]) -> None:
+        """These elements may have drifted: ask the kernel, and repair those that did."""
+        if not self.status.is_filled or self._is_lost:
+            return
+        try:
+            drifts = self._parts.families[family].verify(container, keys)
+        except KernelError as error:
+            self.lost(family, str(error))
+            return
+        if drifts:
+            self._note_drifts(drifts)
+            self._round()
+
     def lost(self, family: Family, why: str) -> None:
         """Somebody removed or rewrote what does not depend on Services: mend everything."""
         log.warning("drift family=%s what=%r", family, why)

@@ -11,13 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from fairway import __version__
+from fairway.agents.drift import compare_for_ever, mend_foreign_changes
 from fairway.agents.node_view import NodeViews
 from fairway.agents.proxy import ProxyAgent, ProxyParts
 from fairway.agents.stale_flows import StaleFlowCleaner
-from fairway.agents.upkeep import compare_for_ever
 from fairway.cli import status
 from fairway.cli.sources import proxy_feeds, proxy_sources
-from fairway.cli.wiring import host_name, load_settings, make_families, require_root, set_up_logging, uniform
+from fairway.cli.wiring import (
+    NftablesFamily,
+    host_name,
+    load_settings,
+    make_families,
+    require_root,
+    set_up_logging,
+    uniform,
+)
 from fairway.config.proxy import FLAGS, Flag, ProxySettings, node_name, parse_flags, usage, write_config
 from fairway.config.proxy.kinds import Bool, Text
 from fairway.io.host.clock import SystemClock
@@ -83,7 +91,8 @@ async def serve(settings: ProxySettings, flags: Mapping[str, str]) -> int:
     name = node_name(settings, host_name())
     with Links() as links:
         views = NodeViews(settings, name, state, links.usable_addresses())
-    families = make_families(state, views, tuple(Family), settings)
+    kernels = {family: NftablesFamily(family, settings) for family in Family}
+    families = make_families(state, views, kernels)
     clock = SystemClock()
     cleaner = StaleFlowCleaner(Conntrack(), lambda: views.addresses, clock, uniform)
     agent = ProxyAgent(ProxyParts(state, writer, families, views, clock, uniform, cleaner))
@@ -92,6 +101,7 @@ async def serve(settings: ProxySettings, flags: Mapping[str, str]) -> int:
         agent.run(sources.all),
         cleaner.run(),
         _follow_addresses(views, agent),
+        mend_foreign_changes(agent, {family: kernel.events() for family, kernel in kernels.items()}),
         compare_for_ever(agent, tuple(Family), clock, settings.sync_period),
     ]
     gc.disable()  # hundreds of thousands of rows come to stay: looking for cycles among them costs seconds

@@ -17,6 +17,7 @@ from fairway.config.proxy import Loaded, Mode, ProxySettings, load, serves_local
 from fairway.dataplanes.nftables.dataplane import NftablesDataplane
 from fairway.dataplanes.nftables.skeleton import PodInterface, PodRanges, SkeletonSettings
 from fairway.io.netlink.nftables import NftablesKernel
+from fairway.io.netlink.nftables_events import NftablesEvents
 from fairway.plan.view import DetectLocal, NodeView
 from fairway.reconcile.items import Item, Operation
 from fairway.state.tables import State
@@ -33,6 +34,10 @@ class NftablesFamily:
 
     def ensure(self, view: NodeView, items: Callable[[], Iterable[Item]]) -> Sequence[str]:
         return self._kernel.ensure_skeleton(skeleton_settings(self._settings, view), items)
+
+    def events(self) -> NftablesEvents:
+        """What others do to this family's table."""
+        return NftablesEvents(self._kernel.family, [self._kernel.port])
 
     def check(self, view: NodeView) -> Sequence[str]:
         """What `ensure` would mend."""
@@ -90,13 +95,10 @@ def host_name() -> str:
     return socket.gethostname()
 
 
-def make_families(
-    state: State, views: NodeViews, families: Sequence[Family], settings: ProxySettings
-) -> dict[Family, FamilySync]:
+def make_families(state: State, views: NodeViews, kernels: Mapping[Family, NftablesFamily]) -> dict[Family, FamilySync]:
     """The nftables dataplane on the real kernel, one a family."""
     return {
-        family: FamilySync(state, views.view(family), NftablesDataplane(), NftablesFamily(family, settings))
-        for family in families
+        family: FamilySync(state, views.view(family), NftablesDataplane(), kernel) for family, kernel in kernels.items()
     }
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from enum import Enum
-from typing import NamedTuple, Self
+from typing import Self
 
+from fairway.agents.drift import ForeignChange, Part
 from fairway.dataplanes.nftables import elements, layout
 from fairway.dataplanes.nftables.codec import parse, read_text
 from fairway.dataplanes.nftables.encode import Kind, table_header
@@ -30,18 +30,6 @@ _INSTRUCTION = struct.Struct("=HBBI")
 _PLAIN = {spec.name for spec in SETS if not spec.leads and spec.kind is SetKind.HASH}
 
 
-class Part(Enum):
-    """What of the table somebody changed."""
-
-    TABLE = "table"
-    CHAIN = "chain"
-    RULE = "rule"
-    SET = "set"
-    ELEMENT = "element"
-    UNKNOWN = "unknown"
-    """The kernel could not keep up telling (ENOBUFS): anything may have changed."""
-
-
 _PARTS = {
     Kind.NEW_TABLE: Part.TABLE,
     Kind.DELETE_TABLE: Part.TABLE,
@@ -54,18 +42,6 @@ _PARTS = {
     Kind.NEW_ELEMENTS: Part.ELEMENT,
     Kind.DELETE_ELEMENTS: Part.ELEMENT,
 }
-
-
-class ForeignChange(NamedTuple):
-    """Somebody else changed our table."""
-
-    part: Part
-    name: str = ""
-    """Of the chain, for a rule of its chain, of the set or map."""
-    key: bytes | None = None
-    """Of an element, where `NftablesKernel.get` can look it up; None means any of them."""
-    by: str = ""
-    """Name and process id of who did it, where the kernel says so."""
 
 
 class NftablesEvents:
