@@ -109,6 +109,20 @@ def node_port_addresses(
     return tuple(sorted(chosen))
 
 
+def health_check_addresses(
+    settings: ProxySettings, family: Family, interface_addresses: Iterable[Address], primary: Address | None
+) -> tuple[Address, ...]:
+    """Where health check node ports listen in `family`: 0.0.0.0 or :: for all addresses, else those selected.
+
+    Unlike node ports, which the kernel rewrites, these are plain sockets: loopback is as good as any address.
+    """
+    selectors = _selectors(settings, family, primary)
+    if not selectors or any(block.length == 0 for block in selectors):
+        return (Address(bytes(family.width)),)
+    own = {a for a in interface_addresses if a.family is family and not (family is Family.IPV6 and a.is_link_local)}
+    return tuple(sorted(a for a in own if any(a in block for block in selectors)))
+
+
 def serves_localhost(settings: ProxySettings, primary: Address | None) -> bool:
     """Whether node ports are served on 127.0.0.0/8, which needs route_localnet and its guard (CVE-2020-8558).
 
