@@ -39,6 +39,10 @@ class Dataplane(Protocol):
         """What this node wants."""
         ...
 
+    def show(self, container: str, key: Any, value: Any) -> str:
+        """An item as a person reads it; a value of None is its absence."""
+        ...
+
     def forget(self, before: PlannedPort, after: PlannedPort | None) -> None:
         """The kernel no longer holds what `before` wanted and `after` does not: numbers may be freed."""
         ...

@@ -18,6 +18,7 @@ from fairway.plan.view import NodeView
 from fairway.reconcile.difference import Difference, Drift
 from fairway.reconcile.items import Operation, WriteError
 from fairway.state.tables import State
+from fairway.values.address import Family
 from fairway.values.names import ObjectName
 
 CHUNK = 250
@@ -29,6 +30,7 @@ TRIES = 8
 class WriteOutcome(NamedTuple):
     """What one round of writing did. `refused` stay pending."""
 
+    family: Family
     operations: int
     transactions: int
     refused: tuple[WriteError, ...]
@@ -52,6 +54,10 @@ class FamilySync:
     @property
     def view(self) -> NodeView:
         return self.planner.view
+
+    def show(self, container: str, key: Hashable, value: Hashable) -> str:
+        """An item as a person reads it."""
+        return self._dataplane.show(container, key, value)
 
     def open(self, view: NodeView) -> Sequence[str]:
         """Make or mend the skeleton and learn what the kernel holds. Returns what was mended."""
@@ -130,7 +136,7 @@ class FamilySync:
         if not self.difference.pending_count:
             self._forget()
         refused, drifts = tuple(mending.refused.values()), tuple(mending.drifts)
-        return WriteOutcome(operations, transactions, refused, drifts, is_lost=bool(mending.left()))
+        return WriteOutcome(self.view.family, operations, transactions, refused, drifts, is_lost=bool(mending.left()))
 
     def _transactions(self, steps: Sequence[Operation]) -> Iterator[list[Operation]]:
         last = self._dataplane.atomic_stages - 1

@@ -217,7 +217,8 @@ class ProxyAgent:
     def _finish(self, started: float, changes: int, outcomes: Sequence[WriteOutcome]) -> None:
         status, clock = self.status, self._parts.clock
         status.rounds += 1
-        self._note_drifts([drift for outcome in outcomes for drift in outcome.drifts])
+        for outcome in outcomes:
+            self._note_drifts(outcome.family, outcome.drifts)
         refused = [error for outcome in outcomes for error in outcome.refused]
         if any(outcome.is_lost for outcome in outcomes):
             self._is_lost = True
@@ -257,7 +258,7 @@ class ProxyAgent:
             self._wake.set()
             return 0
         if drifts:
-            self._note_drifts(drifts)
+            self._note_drifts(family, drifts)
             self._round()
         return len(drifts)
 
@@ -275,7 +276,7 @@ class ProxyAgent:
             self.lost(family, str(error))
             return
         if drifts:
-            self._note_drifts(drifts)
+            self._note_drifts(family, drifts)
             self._round()
 
     def lost(self, family: Family, why: str) -> None:
@@ -284,18 +285,14 @@ class ProxyAgent:
         self._is_lost = True
         self._wake.set()
 
-    def _note_drifts(self, drifts: Sequence[Drift]) -> None:
+    def _note_drifts(self, family: Family, drifts: Sequence[Drift]) -> None:
         if not drifts:
             return
         self.status.drifts += len(drifts)
+        show = self._parts.families[family].show
         for drift in drifts[:10]:
-            log.warning(
-                "drift container=%s key=%r expected=%r found=%r",
-                drift.container,
-                drift.key,
-                drift.expected,
-                drift.found,
-            )
+            expected, found = (show(drift.container, drift.key, value) for value in (drift.expected, drift.found))
+            log.warning("drift family=%s expected=%r found=%r", family, expected, found)
         if len(drifts) > 10:
             log.warning("drift more=%d", len(drifts) - 10)
         if self._parts.observer is not None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from fairway.cli.observe import OWN_FLAGS, FamilyLook, Look, look
 from fairway.cli.wiring import load_settings, set_up_logging
 from fairway.config.proxy import FLAGS, ProxySettings, parse_flags, usage
-from fairway.explain.nftables import show_key, show_value
+from fairway.dataplanes.nftables.show import show_key, show_value
 from fairway.reconcile.items import Action, Operation
 from fairway.values.address import Family
 from fairway.values.errors import ConfigError
@@ -55,6 +55,7 @@ def run(arguments: list[str]) -> int:
 
 def dry_run(settings: ProxySettings, flags: Mapping[str, str]) -> int:
     """Print each step that would be taken, one a line."""
+    set_up_logging(logging.WARNING)
     seen = asyncio.run(look(settings, flags))
     count = 0
     for family, one in seen.families.items():

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fairway.dataplanes.nftables import layout
+from fairway.dataplanes.nftables.show import show_key, show_value
 from fairway.explain.model import Disagreement, Layer
 from fairway.explain.question import Question
 from fairway.reconcile.difference import Difference
 from fairway.reconcile.items import Item
-from fairway.values.address import Address
 from fairway.values.names import ServicePortName
 
 _PAIR = (Layer.ITEMS, Layer.KERNEL)
@@ -93,40 +93,3 @@ def _svc_of(container: str, key: Any) -> int:
 def _disagreement(container: str, key: Any, wanted: Any, found: Any) -> Disagreement:
     name = f"{container}[{show_key(container, key)}]"
     return Disagreement(_PAIR, name, show_value(container, wanted), show_value(container, found))
-
-
-def show_key(container: str, key: Any) -> str:
-    """An element's key as a person reads it."""
-    if container in _BY_FRONTEND:
-        address, protocol, port = layout.unpack_frontend_key(key)
-        return f"{address} . {protocol} . {port}"
-    if container == layout.COUNTS:
-        return f"svc {layout.unpack_svc_key(key)}"
-    if container in (layout.BACKENDS, layout.BACKEND_IDS, layout.ENDPOINTS):
-        number, svc = layout.unpack_place_key(key)
-        return f"{number} . svc {svc}"
-    if container in _WHOLE:
-        return str(layout.unpack_network_key(key))
-    if container == layout.CLUSTER_IPS:
-        return str(Address(key))
-    if container == layout.HAIRPIN:
-        return str(Address(key[: len(key) // 2]))
-    return key.hex(" ", 4) if isinstance(key, bytes) else str(key)
-
-
-def show_value(container: str, value: Any) -> str:
-    """An element's data as a person reads it; `absent` for None."""
-    if value is None:
-        return "absent"
-    if container in _BY_FRONTEND:
-        entry = layout.Dispatch.unpack(value)
-        return f"svc {entry.svc}, policy {entry.policy}, flags {entry.flags}"
-    if container == layout.COUNTS:
-        count, comment = layout.unpack_count(value)
-        return f"{count} ({comment})"
-    if container in (layout.BACKENDS, layout.ENDPOINTS):
-        address, port = layout.unpack_address_data(value)
-        return address.with_port(port)
-    if container == layout.BACKEND_IDS:
-        return f"id {layout.unpack_id(value)}"
-    return "present"

@@ -8,6 +8,7 @@ from typing import Any
 from fairway.dataplanes.nftables import layout
 from fairway.dataplanes.nftables.items import node_items, port_items, service_items
 from fairway.dataplanes.nftables.numbers import NftablesNumbers
+from fairway.dataplanes.nftables.show import show_key, show_value
 from fairway.plan.model import PlannedPort, PlannedService, Scope
 from fairway.plan.view import NodeView
 from fairway.reconcile.items import Container, Item
@@ -35,6 +36,9 @@ class NftablesDataplane:
 
     def node_items(self, view: NodeView) -> Sequence[Item]:
         return node_items(view)
+
+    def show(self, container: str, key: Any, value: Any) -> str:
+        return f"{container}[{show_key(container, key)}] = {show_value(container, value)}"
 
     def forget(self, before: PlannedPort, after: PlannedPort | None) -> None:
         if after is None:

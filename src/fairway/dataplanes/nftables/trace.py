@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from fairway.dataplanes.nftables import layout
 from fairway.dataplanes.nftables.layout import Dispatch, Flag, Policy
+from fairway.dataplanes.nftables.show import flag_names, policy_name
 from fairway.plan.view import DetectLocal, NodeView
 from fairway.values.address import Address, Prefix
 from fairway.values.packet import Packet
@@ -85,7 +86,7 @@ class _Walk:
     def dispatch(self, container: str) -> Dispatch | None:
         data = self.elements[container].get(self.key)
         entry = Dispatch.unpack(data) if data is not None else None
-        shown = f"svc {entry.svc}, {policy_name(entry.policy)}, {_flag_names(entry.flags)}" if entry else "no element"
+        shown = f"svc {entry.svc}, {policy_name(entry.policy)}, {flag_names(entry.flags)}" if entry else "no element"
         self.note(container, self.shown, shown)
         return entry
 
@@ -175,16 +176,3 @@ class _Walk:
 def trace(packet: Packet, elements: Elements, view: NodeView) -> Trace:
     """Take one packet through `elements`, on the node that `view` describes."""
     return _Walk(packet, elements, view).run()
-
-
-def policy_name(policy: int) -> str:
-    """`pick`, `affinity 10800 s`, `local drop`."""
-    if policy >= Policy.LOCAL_AFFINITY_BASE:
-        return f"local affinity {policy - Policy.LOCAL_AFFINITY_BASE} s"
-    if policy >= Policy.AFFINITY_BASE:
-        return f"affinity {policy - Policy.AFFINITY_BASE} s"
-    return Policy(policy).name.lower().replace("_", " ")
-
-
-def _flag_names(flags: int) -> str:
-    return " and ".join(str(f.name).lower().replace("_", " ") for f in Flag if flags & f) or "source kept"
