@@ -27,9 +27,7 @@ def claim(name: str, created: str = "", kind: FrontendKind = FrontendKind.EXTERN
         pytest.param(claim("b", "2024"), claim("a", "2025"), id="the older Service"),
         pytest.param(claim("a", "2024"), claim("b", "2024"), id="of one age the first name"),
         pytest.param(claim("b", "2024"), claim("a", ""), id="one with a creation time before one without"),
-        pytest.param(
-            claim("b", "2025"), claim("a", "2024", FrontendKind.NODE_PORT), id="an address before a node port"
-        ),
+        pytest.param(claim("b", "2025"), claim("a", "2024", FrontendKind.NODE_PORT), id="address before node port"),
     ],
 )
 def test_who_holds_a_frontend(winner: Claim, loser: Claim) -> None:

@@ -139,64 +139,58 @@ def test_cluster_ip(policy: str, source: str, node: NodeView, expected: str) -> 
 
 @pytest.mark.parametrize("target", EXTERNAL_TARGETS)
 @pytest.mark.parametrize(
-    ("policy", "endpoints", "node", "pod", "own", "outside"),
+    ("policy", "endpoints", "node", "by_source"),
     [
         pytest.param(
-            "Cluster", BOTH, VIEW, *[f"{TO_BOTH} masqueraded"] * 3, id="rule 9: Cluster masquerades everybody"
+            "Cluster", BOTH, VIEW, (f"{TO_BOTH} masqueraded",) * 3, id="rule 9: Cluster masquerades everybody"
         ),
-        pytest.param("Cluster", BOTH, NO_DETECTOR, *[f"{TO_BOTH} masqueraded"] * 3, id="rule 9: without detector"),
+        pytest.param("Cluster", BOTH, NO_DETECTOR, (f"{TO_BOTH} masqueraded",) * 3, id="rule 9: without detector"),
         pytest.param(
             "Local",
             BOTH,
             VIEW,
-            f"{TO_BOTH} kept",
-            f"{TO_BOTH} masqueraded",
-            f"{TO_LOCAL} kept",
+            (f"{TO_BOTH} kept", f"{TO_BOTH} masqueraded", f"{TO_LOCAL} kept"),
             id="rule 10: Local, with short circuits",
         ),
         pytest.param(
             "Local",
             BOTH,
             NO_DETECTOR,
-            f"{TO_LOCAL} kept",
-            f"{TO_BOTH} masqueraded",
-            f"{TO_LOCAL} kept",
+            (f"{TO_LOCAL} kept", f"{TO_BOTH} masqueraded", f"{TO_LOCAL} kept"),
             id="rule 10: without detector a pod is anyone else",
         ),
         pytest.param(
             "Local",
             BOTH,
             MASQUERADE_ALL,
-            f"{TO_BOTH} kept",
-            f"{TO_BOTH} masqueraded",
-            f"{TO_LOCAL} kept",
+            (f"{TO_BOTH} kept", f"{TO_BOTH} masqueraded", f"{TO_LOCAL} kept"),
             id="rule 10: masqueradeAll does not touch these",
         ),
         pytest.param(
             "Local",
             slice_of(REMOTE_ONE),
             VIEW,
-            f"{TO_REMOTE} kept",
-            f"{TO_REMOTE} masqueraded",
-            "drop",
+            (f"{TO_REMOTE} kept", f"{TO_REMOTE} masqueraded", "drop"),
             id="rules 12 and 13: only elsewhere",
         ),
         pytest.param(
-            "Local", slice_of(REMOTE_ONE), NO_DETECTOR, "drop", f"{TO_REMOTE} masqueraded", "drop", id="rule 13: so too"
+            "Local",
+            slice_of(REMOTE_ONE),
+            NO_DETECTOR,
+            ("drop", f"{TO_REMOTE} masqueraded", "drop"),
+            id="rule 13: so too",
         ),
-        pytest.param("Local", slice_of(), VIEW, *["reject"] * 3, id="rule 12: nothing anywhere"),
-        pytest.param("Cluster", slice_of(), VIEW, *["reject"] * 3, id="rule 12: nothing anywhere, Cluster"),
+        pytest.param("Local", slice_of(), VIEW, ("reject",) * 3, id="rule 12: nothing anywhere"),
+        pytest.param("Cluster", slice_of(), VIEW, ("reject",) * 3, id="rule 12: nothing anywhere, Cluster"),
     ],
 )
 def test_external_destination(
-    policy: str, endpoints: Any, node: NodeView, pod: str, own: str, outside: str, target: tuple[str, int]
+    policy: str, endpoints: Any, node: NodeView, by_source: tuple[str, str, str], target: tuple[str, int]
 ) -> None:
     """Rules 9, 10, 12, 13; the internal policy never matters."""
     for internal in ("Cluster", "Local"):
         made = a_node(external(policy, internalTrafficPolicy=internal), endpoints, view=node)
-        assert went(made, packet(POD, *target)) == pod
-        assert went(made, packet(NODE_IP, *target)) == own
-        assert went(made, packet(OUTSIDE, *target)) == outside
+        assert tuple(went(made, packet(source, *target)) for source in (POD, NODE_IP, OUTSIDE)) == by_source
 
 
 def test_policies_take_from_two_sets() -> None:
