@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from fairway.plan.model import PlannedPort, PlannedService
 from fairway.plan.view import NodeView
 from fairway.reconcile.items import Container, Item, Operation
+from fairway.values.names import ServicePortName
 
 
 class Dataplane(Protocol):
@@ -43,12 +44,16 @@ class Dataplane(Protocol):
         """An item as a person reads it; a value of None is its absence."""
         ...
 
-    def forget(self, before: PlannedPort, after: PlannedPort | None) -> None:
-        """The kernel no longer holds what `before` wanted and `after` does not: numbers may be freed."""
+    def forget(self, name: ServicePortName, now: PlannedPort | None) -> None:
+        """The kernel holds no more of this service port than what `now` wants: other numbers of it may be freed."""
         ...
 
     def recover(self, known: Callable[[str], Mapping[Any, Any]]) -> None:
         """Take over the numbers that the kernel's items carry, before anything is wanted."""
+        ...
+
+    def filled(self) -> None:
+        """The kernel holds the first whole plan and nothing else: recovered numbers that it does not use are free."""
         ...
 
 

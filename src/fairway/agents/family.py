@@ -12,14 +12,13 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 from fairway.agents.dataplane import Dataplane, Kernel
-from fairway.plan.model import PlannedPort
 from fairway.plan.planner import Planner, ServiceChange
 from fairway.plan.view import NodeView
 from fairway.reconcile.difference import Difference, Drift
 from fairway.reconcile.items import Operation, WriteError
 from fairway.state.tables import State
 from fairway.values.address import Family
-from fairway.values.names import ObjectName
+from fairway.values.names import ObjectName, ServicePortName
 
 CHUNK = 250
 """Services planned and written before the loop may do something else: about 10 ms."""
@@ -49,7 +48,9 @@ class FamilySync:
         self._dataplane = dataplane
         self._kernel = kernel
         self._state = state
-        self._forgotten: list[tuple[PlannedPort, PlannedPort | None]] = []
+        self._gone: dict[ServicePortName, None] = {}
+        """Service ports that wanted more, or other items, before a write that is not done yet."""
+        self._is_view_new = False
 
     @property
     def view(self) -> NodeView:
@@ -68,7 +69,7 @@ class FamilySync:
 
     def reload(self) -> Sequence[str]:
         """Forget all belief about the kernel: make or mend the skeleton and read everything anew."""
-        mended = self._kernel.ensure(self.view, self.difference.wanted_items)
+        mended = self._ensure()
         for container in self._dataplane.containers:
             found: dict[Hashable, Hashable] = {}
             for piece in self._kernel.dump(container.name):
@@ -77,16 +78,22 @@ class FamilySync:
         return mended
 
     async def fill(self) -> list[WriteOutcome]:
-        """Plan and write every Service, a chunk at a time, then remove what nobody wants."""
+        """Plan and write every Service, a chunk at a time, then remove what nobody wants.
+
+        Services that an earlier try planned and that are gone are among them.
+        """
         outcomes = []
         self.difference.set_wanted("node", self._dataplane.node_items(self.view))
-        names = iter(list(self._state.service_names()))
+        planned = (row.name for row in self.planner.all_planned())
+        names = iter(list(dict.fromkeys((*self._state.service_names(), *planned))))
         while chunk := list(islice(names, CHUNK)):
             self.replan(chunk)
             outcomes.append(self.write())
             await asyncio.sleep(0)
         self.difference.start_pruning()
         outcomes.append(self.write())
+        if not outcomes[-1].is_lost:
+            self._dataplane.filled()
         return outcomes
 
     def plan_all(self) -> None:
@@ -101,14 +108,19 @@ class FamilySync:
         return changes
 
     def set_view(self, view: NodeView) -> list[ServiceChange]:
-        """This node changed."""
+        """This node changed. The skeleton follows with the next write."""
         if view == self.view:
             return []
         changes = self.planner.set_view(view)
         self.difference.set_wanted("node", self._dataplane.node_items(view))
         self._want(changes)
-        self._kernel.ensure(view, self.difference.wanted_items)
+        self._is_view_new = True
         return changes
+
+    def _ensure(self) -> Sequence[str]:
+        mended = self._kernel.ensure(self.view, self.difference.wanted_items)
+        self._is_view_new = False
+        return mended
 
     def _want(self, changes: Iterable[ServiceChange]) -> None:
         dataplane, difference = self._dataplane, self.difference
@@ -118,25 +130,26 @@ class FamilySync:
             for port in change.ports:
                 difference.set_wanted(port.name, dataplane.port_items(port.after) if port.after else ())
                 if port.before is not None:
-                    self._forgotten.append((port.before, port.after))
+                    self._gone[port.name] = None
 
     def write(self) -> WriteOutcome:
-        """Apply what is pending, in as few transactions as the dataplane's stages allow."""
+        """Apply what is pending, in as few transactions as the dataplane's stages allow. Raises KernelError."""
+        if self._is_view_new:
+            self._ensure()
         mending = _Mending(self._kernel, self.difference)
-        operations = transactions = 0
         for _ in range(TRIES):
-            steps = mending.left()
-            if not steps:
+            if all(mending.apply(batch) for batch in self._transactions(mending.left())):
                 break
-            for batch in self._transactions(steps):
-                transactions += 1
-                if not mending.apply(batch):
-                    break
-                operations += len(batch)
-        if not self.difference.pending_count:
+        if not mending.drifts:
+            for batch in self._transactions(mending.left()):
+                mending.divide(batch)
+        is_lost = bool(mending.left())
+        if not is_lost:
             self._forget()
         refused, drifts = tuple(mending.refused.values()), tuple(mending.drifts)
-        return WriteOutcome(self.view.family, operations, transactions, refused, drifts, is_lost=bool(mending.left()))
+        return WriteOutcome(
+            self.view.family, mending.operations, mending.transactions, refused, drifts, is_lost
+        )
 
     def _transactions(self, steps: Sequence[Operation]) -> Iterator[list[Operation]]:
         last = self._dataplane.atomic_stages - 1
@@ -145,10 +158,10 @@ class FamilySync:
             yield list(group)
 
     def _forget(self) -> None:
-        """Removals are in the kernel: numbers that they held may be given out again."""
-        for before, after in self._forgotten:
-            self._dataplane.forget(before, after)
-        self._forgotten.clear()
+        """Removals are in the kernel, or refused: numbers that they held may be given out again."""
+        for name in self._gone:
+            self._dataplane.forget(name, self.planner.planned_port(name))
+        self._gone.clear()
 
     async def compare(self, containers: Iterable[str] = ()) -> list[Drift]:
         """Read these containers, or all, a piece at a time, and make pending what drifted."""
@@ -201,23 +214,37 @@ class _Mending:
         self._difference = difference
         self.refused: dict[tuple[str, Hashable], WriteError] = {}
         self.drifts: list[Drift] = []
+        self.operations = self.transactions = 0
 
     def left(self) -> list[Operation]:
         """What is pending and not refused."""
-        steps = self._difference.pending()
+        return self._unrefused(self._difference.pending())
+
+    def _unrefused(self, steps: list[Operation]) -> list[Operation]:
         if not self.refused:
             return steps
         return [s for s in steps if (s.item.container, s.item.key) not in self.refused]
 
     def apply(self, batch: Sequence[Operation]) -> bool:
         """Whether the batch went in. If not, what it stumbled over was looked at again."""
+        self.transactions += 1
         try:
             self._kernel.apply(batch)
         except WriteError as error:
             self._look_again(error)
             return False
         self._difference.applied(batch)
+        self.operations += len(batch)
         return True
+
+    def divide(self, batch: list[Operation]) -> None:
+        """Write what the kernel takes of a batch in which it refuses one step after another."""
+        if not batch or self.apply(batch):
+            return
+        rest = self._unrefused(batch)
+        middle = (len(rest) + 1) // 2
+        self.divide(rest[:middle])
+        self.divide(rest[middle:])
 
     def _look_again(self, error: WriteError) -> None:
         step = error.operation

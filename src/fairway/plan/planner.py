@@ -60,6 +60,11 @@ class Planner:
         row = self._rows.get(name)
         return row.settled if row else None
 
+    def planned_port(self, name: ServicePortName) -> PlannedPort | None:
+        """One service port, with the frontends that it holds."""
+        planned = self.planned(name.service)
+        return next((port for port in planned.ports if port.name == name), None) if planned else None
+
     def all_planned(self) -> Iterator[PlannedService]:
         return (row.settled for row in self._rows.values() if row.settled)
 

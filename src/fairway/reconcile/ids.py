@@ -32,6 +32,11 @@ class Ids:
         """The name's number if it has one."""
         return self._number.get(name)
 
+    def rename(self, old: Hashable, new: Hashable) -> None:
+        """`new` has from now on what `old` had, if anything, unless it has a number of its own."""
+        if new not in self._number and old in self._number:
+            self._number[new] = self._number.pop(old)
+
     def release(self, name: Hashable) -> None:
         """The name is gone."""
         number = self._number.pop(name, None)

@@ -9,9 +9,10 @@ from fairway.dataplanes.nftables import layout
 from fairway.dataplanes.nftables.items import node_items, port_items, service_items
 from fairway.dataplanes.nftables.numbers import NftablesNumbers
 from fairway.dataplanes.nftables.show import show_key, show_value
-from fairway.plan.model import PlannedPort, PlannedService, Scope
+from fairway.plan.model import PlannedPort, PlannedService
 from fairway.plan.view import NodeView
 from fairway.reconcile.items import Container, Item
+from fairway.values.names import ServicePortName
 
 
 class NftablesDataplane:
@@ -40,12 +41,14 @@ class NftablesDataplane:
     def show(self, container: str, key: Any, value: Any) -> str:
         return f"{container}[{show_key(container, key)}] = {show_value(container, value)}"
 
-    def forget(self, before: PlannedPort, after: PlannedPort | None) -> None:
-        if after is None:
-            self._numbers.release(before.name)
-        elif before.affinity_seconds:
-            for scope in Scope:
-                self._numbers.keep_endpoints(self._numbers.svc(before.name, scope), after.backends(scope))
+    def forget(self, name: ServicePortName, now: PlannedPort | None) -> None:
+        if now is None:
+            self._numbers.release(name)
+        else:
+            self._numbers.keep_endpoints(now)
 
     def recover(self, known: Callable[[str], Mapping[Any, Any]]) -> None:
         self._numbers.recover(known(layout.COUNTS), known(layout.ENDPOINTS))
+
+    def filled(self) -> None:
+        self._numbers.release_recovered()
