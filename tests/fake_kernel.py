@@ -1,7 +1,7 @@
 """A kernel that keeps elements and refuses what nf_tables refuses, without a kernel.
 
-Refused are an add of what is there with other data, a removal of what is not, overlapping ranges; a refused batch leaves
-nothing behind.
+Refused are an add of what is there with other data, a removal of what is not, overlapping ranges; a refused batch
+leaves nothing behind.
 
 Failures can be injected, and somebody else can change elements behind the writer's back.
 """

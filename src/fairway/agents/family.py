@@ -12,6 +12,7 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 from fairway.agents.dataplane import Dataplane, Kernel
+from fairway.plan.model import FrontendKind, PlannedPort, Verdict
 from fairway.plan.planner import Planner, ServiceChange
 from fairway.plan.view import NodeView
 from fairway.reconcile.difference import Difference, Drift
@@ -51,6 +52,8 @@ class FamilySync:
         self._gone: dict[ServicePortName, None] = {}
         """Service ports that wanted more, or other items, before a write that is not done yet."""
         self._is_view_new = False
+        self.dropping = {True: 0, False: 0}
+        """Service ports that drop for want of a local endpoint, by whether it is the internal policy that says so."""
 
     @property
     def view(self) -> NodeView:
@@ -128,9 +131,16 @@ class FamilySync:
             wanted = dataplane.service_items(change.after) if change.after else ()
             difference.set_wanted(change.name, wanted)
             for port in change.ports:
+                self._count_dropping(port.before, -1)
+                self._count_dropping(port.after, 1)
                 difference.set_wanted(port.name, dataplane.port_items(port.after) if port.after else ())
                 if port.before is not None:
                     self._gone[port.name] = None
+
+    def _count_dropping(self, port: PlannedPort | None, step: int) -> None:
+        if port is not None:
+            for is_internal in drops(port):
+                self.dropping[is_internal] += step
 
     def write(self) -> WriteOutcome:
         """Apply what is pending, in as few transactions as the dataplane's stages allow. Raises KernelError."""
@@ -147,9 +157,7 @@ class FamilySync:
         if not is_lost:
             self._forget()
         refused, drifts = tuple(mending.refused.values()), tuple(mending.drifts)
-        return WriteOutcome(
-            self.view.family, mending.operations, mending.transactions, refused, drifts, is_lost
-        )
+        return WriteOutcome(self.view.family, mending.operations, mending.transactions, refused, drifts, is_lost)
 
     def _transactions(self, steps: Sequence[Operation]) -> Iterator[list[Operation]]:
         last = self._dataplane.atomic_stages - 1
@@ -201,6 +209,15 @@ class FamilySync:
             if drift is not None:
                 drifts.append(drift)
         return drifts
+
+
+def drops(port: PlannedPort) -> set[bool]:
+    """Whether the port drops packets to its cluster IP (True), to its external frontends (False), both or neither."""
+    return {
+        frontend.kind is FrontendKind.CLUSTER_IP
+        for frontend in port.frontends
+        if frontend.treatments.outside.verdict is Verdict.DROP
+    }
 
 
 _MISSING = object()

@@ -69,15 +69,15 @@ class ProxyMetrics:
     def livez(self, status: int) -> None:
         self._livez.labels(str(status)).inc()
 
-    def service_changed(self) -> None:
-        """A Service event that the kernel does not know of yet."""
-        self._service_changes.inc()
-        self._service_pending.inc()
+    def service_changed(self, count: int = 1) -> None:
+        """Service events that the kernel does not know of yet."""
+        self._service_changes.inc(count)
+        self._service_pending.inc(count)
 
-    def endpoints_changed(self) -> None:
-        """An EndpointSlice event that the kernel does not know of yet."""
-        self._endpoint_changes.inc()
-        self._endpoint_pending.inc()
+    def endpoints_changed(self, count: int = 1) -> None:
+        """EndpointSlice events that the kernel does not know of yet."""
+        self._endpoint_changes.inc(count)
+        self._endpoint_pending.inc(count)
 
     def changes_written(self) -> None:
         """Every change seen so far is in the kernel, in all families."""

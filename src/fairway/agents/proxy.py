@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,11 +60,15 @@ class HealthChecks(Protocol):
 class Observer(Protocol):
     """Is told what the loop does, for metrics."""
 
-    def synced(self, seconds: float, changes: int, outcomes: Sequence[WriteOutcome]) -> None:
-        """One round of planning and writing."""
+    def queued(self) -> None:
+        """A change came in that the kernel does not hold yet."""
         ...
 
-    def drifted(self, drifts: Collection[Drift]) -> None:
+    def wrote(self, seconds: float, outcomes: Sequence[WriteOutcome], *, is_full: bool) -> None:
+        """One round of planning and writing; `is_full`: everything was compared."""
+        ...
+
+    def drifted(self, family: Family, drifts: Sequence[Drift]) -> None:
         """The kernel did not hold what it should have."""
         ...
 
@@ -126,6 +130,8 @@ class ProxyAgent:
         """The state may have changed: plan and write at once. Called by the sinks and by watchers of this node."""
         if self.status.queued_at is None:
             self.status.queued_at = self._parts.clock.now()
+            if self._parts.observer is not None:
+                self._parts.observer.queued()
         if self.status.is_filled and not self._is_lost:
             self._round()
         else:
@@ -165,7 +171,7 @@ class ProxyAgent:
             outcomes += await sync.fill()
         self._publish_health_checks({p.name for s in parts.families.values() for p in s.planner.all_planned()})
         self.status.is_filled = True
-        self._finish(started, parts.state.service_count, outcomes)
+        self._finish(started, outcomes, is_full=True)
         log.info(
             "filled services=%d slices=%d operations=%d seconds=%.3f",
             parts.state.service_count,
@@ -201,7 +207,7 @@ class ProxyAgent:
             self._wake.set()
             return
         self._publish_health_checks({change.name for change in changes})
-        self._finish(now, len(changes), outcomes)
+        self._finish(now, outcomes)
         if changes and parts.cleaner is not None:
             parts.cleaner.note(port for change in changes for port in change.ports)
 
@@ -214,7 +220,7 @@ class ProxyAgent:
                 changes += sync.replan(changed.services)
         return changes
 
-    def _finish(self, started: float, changes: int, outcomes: Sequence[WriteOutcome]) -> None:
+    def _finish(self, started: float, outcomes: Sequence[WriteOutcome], *, is_full: bool = False) -> None:
         status, clock = self.status, self._parts.clock
         status.rounds += 1
         for outcome in outcomes:
@@ -231,7 +237,7 @@ class ProxyAgent:
             status.queued_at, status.last_error = None, ""
             status.synced_at = clock.now()
         if self._parts.observer is not None:
-            self._parts.observer.synced(clock.now() - started, changes, outcomes)
+            self._parts.observer.wrote(clock.now() - started, outcomes, is_full=is_full)
 
     def _failed(self, error: Exception) -> None:
         self.status.last_error = str(error)
@@ -296,7 +302,7 @@ class ProxyAgent:
         if len(drifts) > 10:
             log.warning("drift more=%d", len(drifts) - 10)
         if self._parts.observer is not None:
-            self._parts.observer.drifted(drifts)
+            self._parts.observer.drifted(family, drifts)
 
     def _publish_health_checks(self, names: Iterable[ObjectName]) -> None:
         """One answer for both families: an endpoint of a dual-stack pod counts once."""

@@ -14,6 +14,9 @@ from fairway.values.names import ObjectName
 
 T = TypeVar("T")
 
+Changed = Callable[[int], None]
+"""Told that the state may have changed, and by how many objects."""
+
 
 class _Table(NamedTuple, Generic[T]):
     """How one kind is written."""
@@ -27,7 +30,7 @@ class _Table(NamedTuple, Generic[T]):
 class TableSink(Generic[T]):
     """Writes one kind into the state, then says that something may have changed."""
 
-    def __init__(self, table: _Table[T], changed: Callable[[], None]) -> None:
+    def __init__(self, table: _Table[T], changed: Changed) -> None:
         self._table = table
         self._changed = changed
 
@@ -39,7 +42,7 @@ class TableSink(Generic[T]):
             table.put(one)
             present.add(table.name(one))
         table.keep(present)
-        self._changed()
+        self._changed(len(objects))
 
     def apply(self, changes: Sequence[Change[T]]) -> None:
         """Changes that came together."""
@@ -48,22 +51,22 @@ class TableSink(Generic[T]):
                 self._table.remove(name)
             else:
                 self._table.put(one)
-        self._changed()
+        self._changed(len(changes))
 
 
-def service_sink(writer: Writer, changed: Callable[[], None]) -> TableSink[Service]:
+def service_sink(writer: Writer, changed: Changed) -> TableSink[Service]:
     """Services."""
     table = _Table[Service](lambda s: s.name, writer.put_service, writer.remove_service, writer.keep_services)
     return TableSink(table, changed)
 
 
-def slice_sink(writer: Writer, changed: Callable[[], None]) -> TableSink[EndpointSlice]:
+def slice_sink(writer: Writer, changed: Changed) -> TableSink[EndpointSlice]:
     """EndpointSlices."""
     table = _Table[EndpointSlice](lambda s: s.name, writer.put_slice, writer.remove_slice, writer.keep_slices)
     return TableSink(table, changed)
 
 
-def node_sink(writer: Writer, changed: Callable[[], None]) -> TableSink[Node]:
+def node_sink(writer: Writer, changed: Changed) -> TableSink[Node]:
     """Nodes: usually one, this node."""
     table = _Table[Node](
         lambda node: ObjectName("", node.name),
@@ -74,7 +77,7 @@ def node_sink(writer: Writer, changed: Callable[[], None]) -> TableSink[Node]:
     return TableSink(table, changed)
 
 
-def service_cidr_sink(writer: Writer, changed: Callable[[], None]) -> TableSink[ServiceCIDR]:
+def service_cidr_sink(writer: Writer, changed: Changed) -> TableSink[ServiceCIDR]:
     """ServiceCIDRs."""
     table = _Table[ServiceCIDR](
         lambda cidr: ObjectName("", cidr.name),

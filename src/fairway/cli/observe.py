@@ -69,7 +69,7 @@ async def look(settings: ProxySettings, flags: Mapping[str, str], addresses: Seq
     return Look(state, names, families, is_live)
 
 
-def _ignore() -> None: ...
+def _ignore(kind: str, count: int) -> None: ...
 
 
 def _node_addresses(state: State, name: str, given: Sequence[str], *, is_live: bool) -> Sequence[Address]:

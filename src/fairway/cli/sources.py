@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from fairway.agents.feed import Change, Feed, Source
@@ -24,13 +25,13 @@ NOT_OURS = f"!{LABEL_HEADLESS},!{LABEL_PROXY_NAME}"
 """Services that another proxy serves, or none, never leave the API server."""
 
 
-def proxy_feeds(writer: Writer, changed: Callable[[], None], node_name: str) -> tuple[Feed[Any], ...]:
-    """What a proxy wants to know."""
+def proxy_feeds(writer: Writer, changed: Callable[[str, int], None], node_name: str) -> tuple[Feed[Any], ...]:
+    """What a proxy wants to know. `changed` is told the kind, and how many of it came in."""
     return (
-        Feed(SERVICE, service_sink(writer, changed), labels=NOT_OURS),
-        Feed(ENDPOINT_SLICE, slice_sink(writer, changed), labels=NOT_OURS),
-        Feed(NODE, node_sink(writer, changed), fields=f"metadata.name={node_name}"),
-        Feed(SERVICE_CIDR, service_cidr_sink(writer, changed), is_optional=True),
+        Feed(SERVICE, service_sink(writer, partial(changed, SERVICE.name)), labels=NOT_OURS),
+        Feed(ENDPOINT_SLICE, slice_sink(writer, partial(changed, ENDPOINT_SLICE.name)), labels=NOT_OURS),
+        Feed(NODE, node_sink(writer, partial(changed, NODE.name)), fields=f"metadata.name={node_name}"),
+        Feed(SERVICE_CIDR, service_cidr_sink(writer, partial(changed, SERVICE_CIDR.name)), is_optional=True),
     )
 
 

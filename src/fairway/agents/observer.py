@@ -1,0 +1,69 @@
+"""What the proxy's loop does, told to metrics and health."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from fairway.agents.clock import Clock
+from fairway.agents.family import FamilySync, WriteOutcome
+from fairway.agents.health import HealthTracker
+from fairway.agents.metrics import ProxyMetrics
+from fairway.reconcile.difference import Drift
+from fairway.values.address import Family
+
+
+class MetricsObserver:
+    """fairway.agents.proxy.Observer. `wall` is the time of day, since metrics show when things happened."""
+
+    def __init__(self, metrics: ProxyMetrics, health: HealthTracker, clock: Clock, wall: Callable[[], float]) -> None:
+        self._metrics = metrics
+        self._health = health
+        self._clock = clock
+        self._wall = wall
+
+    def came_in(self, kind: str, count: int) -> None:
+        """Objects of a kind came in."""
+        if kind == "Service":
+            self._metrics.service_changed(count)
+        elif kind == "EndpointSlice":
+            self._metrics.endpoints_changed(count)
+
+    def queued(self) -> None:
+        """A change came in that the kernel does not hold yet."""
+        now, wall = self._clock.now(), self._wall()
+        for family in Family:
+            self._health.queued(family, now)
+            self._metrics.family(family).queued(wall)
+
+    def wrote(self, seconds: float, outcomes: Sequence[WriteOutcome], *, is_full: bool) -> None:
+        """One round of planning and writing."""
+        now, wall = self._clock.now(), self._wall()
+        is_done = True
+        for outcome in outcomes:
+            of = self._metrics.family(outcome.family)
+            of.wrote(outcome.transactions, outcome.operations)
+            for _ in outcome.refused:
+                of.failed()
+            if outcome.refused or outcome.is_lost:
+                is_done = False
+                continue
+            of.synced(seconds, wall, is_full=is_full)
+            of.changed(seconds)
+            self._health.updated(outcome.family, now)
+        if is_done:
+            self._metrics.changes_written()
+
+    def drifted(self, family: Family, drifts: Sequence[Drift]) -> None:
+        """The kernel did not hold what it should have."""
+        for drift in drifts:
+            kind = "missing" if drift.found is None else "foreign" if drift.expected is None else "changed"
+            self._metrics.family(family).repaired(drift.container, kind)
+
+    def before_scrape(self, families: Mapping[Family, FamilySync]) -> None:
+        """Set what nobody keeps up to date."""
+        for family, sync in families.items():
+            of = self._metrics.family(family)
+            of.set_pending(sync.difference.pending_count)
+            of.set_no_local_endpoints(sync.dropping[True], sync.dropping[False])
+            for container, count in sync.difference.counts().items():
+                of.set_items(container, count)
