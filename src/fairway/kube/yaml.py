@@ -48,7 +48,8 @@ class YAMLError(InvalidValueError):
     def __init__(self, problem: str, line: int = 0, column: int = 0) -> None:
         self.problem = problem
         self.line = line
-        """Counted from 1; 0 when it is not known."""
+        self.column = column
+        """Both counted from 1; 0 when they are not known."""
         super().__init__(f"line {line}, column {column}: {problem}" if line else problem)
 
 

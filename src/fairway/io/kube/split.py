@@ -25,6 +25,7 @@ GUESSES: Final = 8
 LONGEST_LINE: Final = 64 * 1024 * 1024
 """Of a watch; an API server's own limit for one object is 3 MB."""
 
+_UNREADABLE: Final = (msgspec.MsgspecError, RecursionError)
 _ITEMS: Final = re.compile(rb'"items"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*')
 _BLANKS: Final = b" \t\r\n"
 
@@ -70,7 +71,7 @@ class ListSplitter:
         body = b'{"items":[' + self._buffer if self._in_items else self._buffer
         try:
             rest = _list_decoder.decode(body)
-        except msgspec.MsgspecError as error:
+        except _UNREADABLE as error:
             raise CorruptAnswerError(f"the list is not whole: {error}") from None
         self._note(rest)
         return rest.items or []
@@ -82,7 +83,7 @@ class ListSplitter:
             head = bytes(self._buffer[: match.end()]) + b"]}"
             try:
                 self._note(_list_decoder.decode(head))
-            except msgspec.MsgspecError:
+            except _UNREADABLE:
                 match = None
         if match is None:
             self._try_at = len(self._buffer) * 2
@@ -104,7 +105,7 @@ class ListSplitter:
                 continue
             try:
                 items = _array_decoder.decode(b"[" + text[:-1] + b"]")
-            except msgspec.MsgspecError:
+            except _UNREADABLE:
                 continue
             del self._buffer[:end]
             self._try_at = PIECE
@@ -139,7 +140,7 @@ class WatchSplitter:
             self._keep(data[cut:])
         try:
             return _event_decoder.decode_lines(lines)
-        except msgspec.MsgspecError:
+        except _UNREADABLE:
             return self._until_corrupt(lines)
 
     @property
@@ -160,7 +161,7 @@ class WatchSplitter:
                 continue
             try:
                 events.append(_event_decoder.decode(line))
-            except msgspec.MsgspecError as error:
+            except _UNREADABLE as error:
                 shown = line[:80].decode("utf-8", "replace")
                 self.error = CorruptAnswerError(f"a line of the watch is no event: {error}: {shown}")
                 break
