@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fairway.agents.feed import Change, Feed, Source
@@ -18,7 +19,6 @@ from fairway.kube.cluster import Pod
 from fairway.kube.decode import ENDPOINT_SLICE, NODE, POD, SERVICE, SERVICE_CIDR
 from fairway.kube.meta import LABEL_HEADLESS, LABEL_PROXY_NAME
 from fairway.state.tables import Writer
-from fairway.values.errors import ConfigError
 from fairway.values.names import ObjectName
 
 NOT_OURS = f"!{LABEL_HEADLESS},!{LABEL_PROXY_NAME}"
@@ -63,7 +63,7 @@ def proxy_sources(feeds: tuple[Feed[Any], ...], settings: ProxySettings, flags: 
     """A folder of manifests if one is named, else the API server: one reflector a kind."""
     folder = flags.get("manifests")
     if folder:
-        raise ConfigError("--manifests is not there yet")
+        return _manifest_sources(feeds, Path(folder))
     from fairway.io.kube.client import ApiClient
     from fairway.io.kube.kubeconfig import load_connection
 
@@ -71,6 +71,18 @@ def proxy_sources(feeds: tuple[Feed[Any], ...], settings: ProxySettings, flags: 
     client = ApiClient(connection)
     clock = SystemClock()
     return Sources([Reflector(client, feed, clock, uniform) for feed in feeds], client.close)
+
+
+def _manifest_sources(feeds: tuple[Feed[Any], ...], root: Path) -> Sources:
+    from fairway.agents.manifests import ManifestSource
+    from fairway.io.host.tree import ManifestFolder
+
+    folder = ManifestFolder(root)
+
+    async def close() -> None:
+        folder.close()
+
+    return Sources([ManifestSource(folder, feeds, SystemClock())], close)
 
 
 async def gather(sources: Sources) -> None:
