@@ -59,6 +59,11 @@ class FamilySync:
     def view(self) -> NodeView:
         return self.planner.view
 
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to write."""
+        return self._is_view_new or self.difference.pending_count > 0
+
     def show(self, container: str, key: Hashable, value: Hashable) -> str:
         """An item as a person reads it."""
         return self._dataplane.show(container, key, value)

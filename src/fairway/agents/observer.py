@@ -38,19 +38,19 @@ class MetricsObserver:
     def wrote(self, seconds: float, outcomes: Sequence[WriteOutcome], *, is_full: bool) -> None:
         """One round of planning and writing."""
         now, wall = self._clock.now(), self._wall()
-        is_done = True
+        failed = {outcome.family for outcome in outcomes if outcome.refused or outcome.is_lost}
         for outcome in outcomes:
             of = self._metrics.family(outcome.family)
             of.wrote(outcome.transactions, outcome.operations)
             for _ in outcome.refused:
                 of.failed()
-            if outcome.refused or outcome.is_lost:
-                is_done = False
-                continue
-            of.synced(seconds, wall, is_full=is_full)
-            of.changed(seconds)
-            self._health.updated(outcome.family, now)
-        if is_done:
+            if outcome.family not in failed:
+                of.synced(seconds, wall, is_full=is_full)
+                of.changed(seconds)
+        for family in Family:
+            if family not in failed:
+                self._health.updated(family, now)
+        if not failed:
             self._metrics.changes_written()
 
     def drifted(self, family: Family, drifts: Sequence[Drift]) -> None:

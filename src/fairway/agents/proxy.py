@@ -109,6 +109,8 @@ class ProxyAgent:
         self._backoff = Backoff()
         self._retry: asyncio.TimerHandle | None = None
         self._is_lost = False
+        self._is_view_old = True
+        """The views of this node have to be asked for again."""
         self._sources: Sequence[Source] = ()
         self._filled = asyncio.Event()
         self._wake = asyncio.Event()
@@ -126,8 +128,13 @@ class ProxyAgent:
         """Return when the kernel holds the whole first plan."""
         await self._filled.wait()
 
+    def node_changed(self) -> None:
+        """This node's addresses may have changed."""
+        self._is_view_old = True
+        self.changed()
+
     def changed(self) -> None:
-        """The state may have changed: plan and write at once. Called by the sinks and by watchers of this node."""
+        """The state may have changed: plan and write at once. Called by the sinks."""
         if self.status.queued_at is None:
             self.status.queued_at = self._parts.clock.now()
             if self._parts.observer is not None:
@@ -200,7 +207,7 @@ class ProxyAgent:
         now = parts.clock.now() if started is None else started
         try:
             changes = self._plan(parts.writer.take_changes())
-            outcomes = [sync.write() for sync in parts.families.values()]
+            outcomes = [sync.write() for sync in parts.families.values() if sync.has_work]
         except KernelError as error:
             self._failed(error)
             self._is_lost = True
@@ -214,10 +221,14 @@ class ProxyAgent:
     def _plan(self, changed: Changes) -> list[ServiceChange]:
         parts = self._parts
         changes: list[ServiceChange] = []
+        if changed.nodes or changed.service_cidrs:
+            self._is_view_old = True
         for family, sync in parts.families.items():
-            changes += sync.set_view(parts.views.view(family))
+            if self._is_view_old:
+                changes += sync.set_view(parts.views.view(family))
             if changed.services:
                 changes += sync.replan(changed.services)
+        self._is_view_old = False
         return changes
 
     def _finish(self, started: float, outcomes: Sequence[WriteOutcome], *, is_full: bool = False) -> None:

@@ -174,7 +174,7 @@ class Proxy:
             async for addresses in watch.usable_addresses():
                 if addresses != self.views.addresses:
                     self.views.addresses = addresses
-                    self.agent.changed()
+                    self.agent.node_changed()
                 self.service_health.set_addresses(self._health_check_addresses())
 
     def _health_check_addresses(self) -> Sequence[Address]:
