@@ -77,12 +77,16 @@ class Inotify:
             hint = "; fs.inotify.max_user_instances is reached" if number == errno.EMFILE else ""
             raise UnavailableError(f"inotify: {os.strerror(number)}{hint}")
         self._directories: dict[int, Path] = {}
+        self._waiting: asyncio.AbstractEventLoop | None = None
 
     def close(self) -> None:
         """Give the instance back to the kernel."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self._fd < 0:
+            return
+        if self._waiting is not None:
+            self._waiting.remove_reader(self._fd)
+        os.close(self._fd)
+        self._fd = -1
 
     def watch(self, directories: set[Path]) -> None:
         """Watch exactly these directories. Those that are gone are passed over: their parent tells of it."""
@@ -112,6 +116,7 @@ class Inotify:
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         loop.add_reader(self._fd, _resolve, ready)
+        self._waiting = loop
         try:
             # Not wait_for: in Python 3.11 it loses a cancellation that comes with the result.
             async with asyncio.timeout(timeout):
@@ -119,7 +124,10 @@ class Inotify:
         except TimeoutError:
             return False
         finally:
-            loop.remove_reader(self._fd)
+            # Closed while somebody waits, there is nothing left to remove.
+            if self._fd >= 0:
+                loop.remove_reader(self._fd)
+            self._waiting = None
         return True
 
     def _read(self) -> Iterator[Event]:
