@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from fairway.controllers.controller import Controller
+from fairway.controllers.deployments import DeploymentController
 from fairway.controllers.endpoints import EndpointsController
 from fairway.controllers.endpointslices import EndpointSliceController
 from fairway.controllers.mirroring import MirroringController
+from fairway.controllers.replicasets import ReplicaSetController
+from fairway.kube.objects import REPLICATION_CONTROLLER
 from fairway.values.errors import ConfigError
 
 
@@ -34,6 +37,13 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("endpoints-controller", lambda _: EndpointsController(), ("endpoint",)),
     Entry("endpointslice-controller", lambda _: EndpointSliceController(), ("endpointslice",)),
     Entry("endpointslice-mirroring-controller", lambda _: MirroringController(), ("endpointslicemirroring",)),
+    Entry(
+        "replicationcontroller-controller",
+        lambda _: ReplicaSetController(REPLICATION_CONTROLLER),
+        ("replicationcontroller",),
+    ),
+    Entry("replicaset-controller", lambda _: ReplicaSetController(), ("replicaset",)),
+    Entry("deployment-controller", lambda _: DeploymentController(), ("deployment",)),
 )
 
 

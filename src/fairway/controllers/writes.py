@@ -139,6 +139,9 @@ class Failure(NamedTuple):
     message: str
     reason: str = ""
 
+    def is_about(self, kind: AnyKind) -> bool:
+        return not isinstance(self.write, Record) and self.write.kind is kind
+
 
 def name_of(thing: ApiObject) -> ObjectName:
     return thing.metadata.object_name
