@@ -50,6 +50,11 @@ class Controller(Protocol):
         """What it reads, and is told changes of."""
         ...
 
+    @property
+    def follows_everything(self) -> bool:
+        """It is told changes of every kind that the server serves, besides."""
+        ...
+
     def concerned(self, kind: AnyKind, old: Any, new: Any, view: View) -> Iterable[Key]:
         """The keys to look at after this change; `view` already has it."""
         ...

@@ -65,6 +65,7 @@ class DeploymentController:
     name = "deployment-controller"
     component = "deployment-controller"
     kinds: tuple[AnyKind, ...] = (DEPLOYMENT, REPLICA_SET, POD)
+    follows_everything = False
 
     def concerned(self, kind: AnyKind, old: Any, new: Any, view: View) -> Iterable[Key]:
         if kind is DEPLOYMENT:

@@ -54,6 +54,7 @@ class EndpointsController:
     name = "endpoints-controller"
     component = "endpoint-controller"
     kinds: tuple[AnyKind, ...] = (SERVICE, POD, ENDPOINTS)
+    follows_everything = False
 
     def concerned(self, kind: AnyKind, old: Any, new: Any, view: View) -> Iterable[Key]:
         if kind is POD:

@@ -45,6 +45,7 @@ class EndpointSliceController:
     name = "endpointslice-controller"
     component = "endpoint-slice-controller"
     kinds: tuple[AnyKind, ...] = (SERVICE, POD, NODE, ENDPOINT_SLICE)
+    follows_everything = False
 
     def concerned(self, kind: AnyKind, old: Any, new: Any, view: View) -> Iterable[Key]:
         if kind is POD:

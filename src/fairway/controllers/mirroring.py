@@ -73,6 +73,7 @@ class MirroringController:
     name = "endpointslice-mirroring-controller"
     component = "endpoint-slice-mirroring-controller"
     kinds: tuple[AnyKind, ...] = (ENDPOINTS, SERVICE, ENDPOINT_SLICE)
+    follows_everything = False
 
     def concerned(self, kind: AnyKind, old: Any, new: Any, view: View) -> Iterable[Key]:
         if kind is ENDPOINT_SLICE:

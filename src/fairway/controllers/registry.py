@@ -12,7 +12,9 @@ from fairway.controllers.controller import Controller
 from fairway.controllers.deployments import DeploymentController
 from fairway.controllers.endpoints import EndpointsController
 from fairway.controllers.endpointslices import EndpointSliceController
+from fairway.controllers.garbage import GarbageCollector
 from fairway.controllers.mirroring import MirroringController
+from fairway.controllers.namespaces import NamespaceController, RootCaPublisher, ServiceAccountController
 from fairway.controllers.replicasets import ReplicaSetController
 from fairway.kube.objects import REPLICATION_CONTROLLER
 from fairway.values.errors import ConfigError
@@ -21,6 +23,8 @@ from fairway.values.errors import ConfigError
 class Settings(NamedTuple):
     """What controllers have to be told."""
 
+    root_ca: str = ""
+    """The certificate (PEM) that clients in pods check the API server against; empty: not published."""
     node_grace_seconds: float = 50.0
     """Without a sign of life from a node for so long, it is not ready (kube-controller-manager's default)."""
 
@@ -29,7 +33,8 @@ class Entry(NamedTuple):
     """One controller: its name, the names it had before Kubernetes 1.28, and how it is made."""
 
     name: str
-    make: Callable[[Settings], Controller]
+    make: Callable[[Settings], Controller | None]
+    """None where the settings lack what it needs."""
     aliases: tuple[str, ...] = ()
 
 
@@ -44,6 +49,14 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     Entry("replicaset-controller", lambda _: ReplicaSetController(), ("replicaset",)),
     Entry("deployment-controller", lambda _: DeploymentController(), ("deployment",)),
+    Entry("garbage-collector-controller", lambda _: GarbageCollector(), ("garbagecollector",)),
+    Entry("namespace-controller", lambda _: NamespaceController(), ("namespace",)),
+    Entry("serviceaccount-controller", lambda _: ServiceAccountController(), ("serviceaccount",)),
+    Entry(
+        "root-ca-certificate-publisher-controller",
+        lambda settings: RootCaPublisher(settings.root_ca) if settings.root_ca else None,
+        ("root-ca-cert-publisher",),
+    ),
 )
 
 
@@ -73,4 +86,5 @@ def select_controllers(words: str | Sequence[str], entries: Iterable[Entry] = EN
 def make_controllers(names: Iterable[str], settings: Settings, entries: Iterable[Entry] = ENTRIES) -> list[Controller]:
     """Instances of the named controllers."""
     wanted = set(names)
-    return [entry.make(settings) for entry in entries if entry.name in wanted]
+    made = (entry.make(settings) for entry in entries if entry.name in wanted)
+    return [one for one in made if one is not None]

@@ -26,6 +26,8 @@ BURST = 500
 class ReplicaSetController:
     """Keeps the pods of one kind of set."""
 
+    follows_everything = False
+
     def __init__(self, kind: AnyKind = REPLICA_SET) -> None:
         self._kind = kind
         is_set = kind is REPLICA_SET

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from fairway.controllers.cache import Cache, IndexKeys
+from fairway.controllers.things import ResourceType, Things
 from fairway.kube import objects
 from fairway.kube.decode import Kind
 from fairway.kube.discovery import EndpointsObject, SelectorService, SliceObject
@@ -83,12 +84,17 @@ class View:
 
     def __init__(self) -> None:
         self._caches: dict[str, Cache[Any]] = {}
+        self.things = Things()
+        """Whatever is followed, by uid and by owner."""
+        self.types: tuple[ResourceType, ...] = ()
+        """What the server serves, as far as somebody asked it."""
 
     def cache(self, kind: Kind[T]) -> Cache[T]:
         """The cache of a kind; made when first asked for."""
         found = self._caches.get(kind.path)
         if found is None:
             found = self._caches[kind.path] = Cache(kind, INDEXES.get(kind.plural, _WORKLOAD))
+            found.listen(self.things.note)
         return found
 
     def caches(self) -> Iterator[Cache[Any]]:

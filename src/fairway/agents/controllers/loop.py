@@ -35,15 +35,21 @@ class ControllerLoop:
         self._effects = effects
         self._memory: dict[Key, object] = {}
         self._failures: dict[Key, Failure] = {}
-        self._kinds = {kind.path for kind in controller.kinds}
         self._is_open = False
+        self._followed: dict[str, AnyKind] = {}
         for kind in controller.kinds:
-            view.cache(kind).listen(self._changed)
+            self.follow(kind)
 
     @property
     def has_synced(self) -> bool:
         """Everything that the controller reads has been listed once."""
         return all(self._view.cache(kind).has_synced for kind in self.controller.kinds)
+
+    def follow(self, kind: AnyKind) -> None:
+        """Be told of this kind's changes from here on."""
+        if kind.path not in self._followed:
+            self._followed[kind.path] = kind
+            self._view.cache(kind).listen(self._changed)
 
     def _changed(self, kind: AnyKind, old: Any, new: Any) -> None:
         if self._is_open:
@@ -53,7 +59,7 @@ class ControllerLoop:
     def open(self) -> None:
         """Everything is listed: look at all there is, and from here on at what changes."""
         self._is_open = True
-        for kind in self.controller.kinds:
+        for kind in self._followed.values():
             for one in self._view.cache(kind).all():
                 for key in self.controller.concerned(kind, None, one, self._view):
                     self.queue.add(key)

@@ -99,13 +99,13 @@ class Performer:
     def _next_group(left: Sequence[Write], most: int) -> list[Write]:
         first = left[0]
         group = [first]
-        if not isinstance(first, (Create, Delete)):
+        if not isinstance(first, (Create, Delete, DeleteAll)):
             return group
         limit = most if isinstance(first, Create) else len(left)
         for write in left[1:limit]:
-            if not isinstance(write, (Create, Delete)) or type(write) is not type(first):
+            if not isinstance(write, (Create, Delete, DeleteAll)) or type(write) is not type(first):
                 break
-            if write.kind is not first.kind:
+            if write.kind is not first.kind and not isinstance(write, DeleteAll):
                 break
             group.append(write)
         return group
