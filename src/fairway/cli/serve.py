@@ -25,6 +25,7 @@ from fairway.config.proxy import ProxySettings, SocketAddress, configz, node_nam
 from fairway.config.proxy.sysctls import wanted_sysctls
 from fairway.io.host.clock import SystemClock
 from fairway.io.host.sysctl import apply_sysctls, online_cpus, set_oom_score_adj
+from fairway.io.host.systemd import Systemd
 from fairway.io.http.health import Clock, health_handler
 from fairway.io.http.message import Handler
 from fairway.io.http.metrics import Facts, add_process_metrics, metrics_handler
@@ -48,6 +49,7 @@ class Proxy:
         self.settings = settings
         self.flags = flags
         self.clock = SystemClock()
+        self.systemd = Systemd()
         self.state = State()
         self.name = node_name(settings, host_name())
         with Links() as links:
@@ -191,8 +193,10 @@ class Proxy:
         if filled.done():
             gc.freeze()
             gc.enable()
+            self.systemd.ready(f"{self.state.service_count} Services programmed")
         filled.cancel()
         await stop.wait()
+        self.systemd.stopping()
 
 
 def _report(service: ObjectName, reason: str, message: str) -> None:

@@ -26,11 +26,12 @@ NOT_OURS = f"!{LABEL_HEADLESS},!{LABEL_PROXY_NAME}"
 
 
 def proxy_feeds(writer: Writer, changed: Callable[[str, int], None], node_name: str) -> tuple[Feed[Any], ...]:
-    """What a proxy wants to know. `changed` is told the kind, and how many of it came in."""
+    """What a proxy wants to know. `changed` is told the kind, and how many of it came in. No name: every node."""
+    this_node = f"metadata.name={node_name}" if node_name else ""
     return (
         Feed(SERVICE, service_sink(writer, partial(changed, SERVICE.name)), labels=NOT_OURS),
         Feed(ENDPOINT_SLICE, slice_sink(writer, partial(changed, ENDPOINT_SLICE.name)), labels=NOT_OURS),
-        Feed(NODE, node_sink(writer, partial(changed, NODE.name)), fields=f"metadata.name={node_name}"),
+        Feed(NODE, node_sink(writer, partial(changed, NODE.name)), fields=this_node),
         Feed(SERVICE_CIDR, service_cidr_sink(writer, partial(changed, SERVICE_CIDR.name)), is_optional=True),
     )
 
@@ -63,7 +64,7 @@ def proxy_sources(feeds: tuple[Feed[Any], ...], settings: ProxySettings, flags: 
     """A folder of manifests if one is named, else the API server: one reflector a kind."""
     folder = flags.get("manifests")
     if folder:
-        return _manifest_sources(feeds, Path(folder))
+        return manifest_sources(feeds, Path(folder))
     from fairway.io.kube.client import ApiClient
     from fairway.io.kube.kubeconfig import load_connection
 
@@ -73,7 +74,8 @@ def proxy_sources(feeds: tuple[Feed[Any], ...], settings: ProxySettings, flags: 
     return Sources([Reflector(client, feed, clock, uniform) for feed in feeds], client.close)
 
 
-def _manifest_sources(feeds: tuple[Feed[Any], ...], root: Path) -> Sources:
+def manifest_sources(feeds: tuple[Feed[Any], ...], root: Path) -> Sources:
+    """A folder of YAML and JSON files, followed as it changes."""
     from fairway.agents.manifests import ManifestSource
     from fairway.io.host.tree import ManifestFolder
 

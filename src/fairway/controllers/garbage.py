@@ -57,7 +57,7 @@ class GarbageCollector:
     kinds: tuple[AnyKind, ...] = ()
     follows_everything = True
 
-    def concerned(self, kind: AnyKind, old: Any, new: Any, view: View) -> Iterable[Key]:  # noqa: ARG002
+    def concerned(self, kind: AnyKind, old: Any, new: Any, view: View) -> Iterable[Key]:
         found: set[str] = set()
         if old is not None and (new is None or old.metadata.owners != new.metadata.owners):
             # Owners that wait may wait no longer.

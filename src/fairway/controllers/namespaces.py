@@ -152,7 +152,7 @@ class ServiceAccountController:
     kinds: tuple[AnyKind, ...] = (NAMESPACE, SERVICE_ACCOUNT)
     follows_everything = False
 
-    def concerned(self, kind: AnyKind, old: Any, new: Any, view: View) -> Iterable[Key]:  # noqa: ARG002
+    def concerned(self, kind: AnyKind, old: Any, new: Any, view: View) -> Iterable[Key]:
         if kind is NAMESPACE:
             return {new.metadata.object_name} if new is not None else set()
         is_lost = new is None and old.metadata.name == "default"
@@ -181,7 +181,7 @@ class RootCaPublisher:
     def __init__(self, root_ca: str) -> None:
         self._data = {"ca.crt": root_ca}
 
-    def concerned(self, kind: AnyKind, old: Any, new: Any, view: View) -> Iterable[Key]:  # noqa: ARG002
+    def concerned(self, kind: AnyKind, old: Any, new: Any, view: View) -> Iterable[Key]:
         if kind is NAMESPACE:
             return {new.metadata.object_name} if new is not None else set()
         meta: ObjectMeta = (new or old).metadata
