@@ -33,7 +33,8 @@ from fairway.values.names import ObjectName
 NODE, CLIENT, POD = "fw-node", "fw-client", "fw-pod-"
 CLIENT_HOST = 2
 ANSWERED = "pod "
-TIMEOUT = 1.0
+TIMEOUT = 3.0
+"""Longer than the second after which TCP asks again: the kernel limits how often it says that a port is closed."""
 WIDTH = 120
 REQUESTS = 6
 """To each Service, so that its backends show; a single one where none can answer."""

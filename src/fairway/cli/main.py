@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from fairway import __version__
+from fairway.kube.status import ApiUnreachableError
 from fairway.values.errors import ConfigError, FairwayError, UnavailableError
 
 
@@ -76,6 +77,8 @@ def _run(command: Command, arguments: list[str]) -> int:
 def exit_code(error: FairwayError) -> Exit:
     """The exit code that tells what kind of failure it was."""
     match error:
+        case ApiUnreachableError():
+            return Exit.API_UNREACHABLE
         case UnavailableError():
             return Exit.UNAVAILABLE
         case ConfigError():

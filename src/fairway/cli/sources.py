@@ -18,6 +18,7 @@ from fairway.io.host.clock import SystemClock
 from fairway.kube.cluster import Pod
 from fairway.kube.decode import ENDPOINT_SLICE, NODE, POD, SERVICE, SERVICE_CIDR
 from fairway.kube.meta import LABEL_HEADLESS, LABEL_PROXY_NAME
+from fairway.kube.status import ApiUnreachableError
 from fairway.state.tables import Writer
 from fairway.values.names import ObjectName
 
@@ -87,14 +88,23 @@ def manifest_sources(feeds: tuple[Feed[Any], ...], root: Path) -> Sources:
     return Sources([ManifestSource(folder, feeds, SystemClock())], close)
 
 
-async def gather(sources: Sources) -> None:
-    """Follow the sources just until each has handed over all it has."""
+GATHER_SECONDS = 30.0
+
+
+async def gather(sources: Sources, limit: float = GATHER_SECONDS) -> None:
+    """Follow the sources just until each has handed over all it has.
+
+    Raises ApiUnreachableError when that takes longer than `limit` seconds.
+    """
     running = [asyncio.create_task(source.run()) for source in sources.all]
     try:
-        while not all(source.has_synced for source in sources.all):
-            done, _ = await asyncio.wait(running, timeout=0.01, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+        async with asyncio.timeout(limit):
+            while not all(source.has_synced for source in sources.all):
+                done, _ = await asyncio.wait(running, timeout=0.01, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+    except TimeoutError:
+        raise ApiUnreachableError(f"the objects were not listed within {limit:.0f} s; is the API server up?") from None
     finally:
         for task in running:
             task.cancel()

@@ -15,7 +15,8 @@ from fairway.cli import demo
 from fairway.cli.wiring import require_root
 from fairway.values.errors import ConfigError
 
-EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "shop"
+EXAMPLES = (Path(__file__).resolve().parents[1] / "examples", Path(__file__).resolve().parents[3] / "examples")
+"""In a wheel, and in a clone."""
 
 
 def run(arguments: list[str]) -> int:
@@ -23,12 +24,16 @@ def run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="fairway up", description=__doc__)
     parser.add_argument("--demo", action="store_true", help="send requests to every Service, explain one, and end")
     parser.add_argument("--foreground", action="store_true", help="stay up until Ctrl-C")
-    parser.add_argument("--manifests", type=Path, default=EXAMPLE, help="the objects (default: the example shop)")
+    parser.add_argument("--manifests", type=Path, default=_example(), help="the objects (default: the example shop)")
     options = parser.parse_args(arguments)
     if not options.manifests.is_dir():
         raise ConfigError(f"--manifests: {options.manifests} is no folder")
     require_root("fairway up")
     return asyncio.run(_up(options.manifests, stays=options.foreground))
+
+
+def _example() -> Path:
+    return next((folder for folder in EXAMPLES if folder.is_dir()), EXAMPLES[0]) / "shop"
 
 
 async def _up(manifests: Path, *, stays: bool) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import socket
 import sys
@@ -104,8 +103,9 @@ def make_families(state: State, views: NodeViews, kernels: Mapping[Family, Nftab
 
 def require_root(what: str) -> None:
     """Raise UnavailableError when this process may not program the kernel."""
-    if os.geteuid() != 0:
-        raise UnavailableError(f"{what} needs root (CAP_NET_ADMIN); run it with sudo")
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    if not int(fields["CapEff"], 16) >> _CAP_NET_ADMIN & 1:
+        raise UnavailableError(f"{what} needs CAP_NET_ADMIN: run it as root, or give the capability to its service")
 
 
 def set_up_logging(level: int = logging.INFO) -> None:
@@ -115,5 +115,6 @@ def set_up_logging(level: int = logging.INFO) -> None:
     )
 
 
+_CAP_NET_ADMIN = 12
 uniform = random.random
 """Randomness for back-off: nothing secret hangs on it."""
