@@ -7,8 +7,8 @@ stale. Times are handed in, from a clock that only goes forward; how the answer 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from fairway.values.address import Family
 
@@ -28,6 +28,7 @@ class ApiContact(NamedTuple):
     last_contact: float | None = None
     """When it last said anything; None before it ever did."""
     is_stale: bool = False
+    """It cannot be followed, in one kind of object at least."""
 
 
 class Health(NamedTuple):
@@ -62,50 +63,53 @@ def assess(
     return Health(now, is_healthy, is_node_eligible, last, judged, api)
 
 
-class HealthTracker:
-    """What the agents know of their health, told as it happens."""
+class Contact(Protocol):
+    """A source of objects, as `fairway.agents.feed.Source` is one."""
 
-    def __init__(self, timeout: float, families: Iterable[Family], *, is_node_eligible: bool) -> None:
-        """`timeout` is twice the sync period. `is_node_eligible` holds until `set_node_eligible` says otherwise."""
-        self.timeout = timeout
-        self._families = {family: FamilyHealth() for family in families}
+    @property
+    def last_contact(self) -> float | None: ...
+
+    @property
+    def stale_since(self) -> float | None: ...
+
+
+class WriterStatus(Protocol):
+    """What a writing loop knows of itself, as `fairway.agents.proxy.ProxyStatus` has it."""
+
+    @property
+    def queued_at(self) -> float | None: ...
+
+    @property
+    def synced_at(self) -> float | None: ...
+
+
+class ProxyHealth:
+    """The health of one proxy, read off its parts whenever somebody asks."""
+
+    def __init__(
+        self,
+        status: WriterStatus,
+        families: Iterable[Family],
+        timeout: Callable[[], float],
+        is_node_eligible: Callable[[], bool],
+        api: Sequence[Contact] = (),
+    ) -> None:
+        """`timeout` gives twice the sync period; `api` are the sources behind which an API server stands."""
+        self._status = status
+        self._families = tuple(families)
+        self._timeout = timeout
         self._is_node_eligible = is_node_eligible
-        self._contacts: dict[str, float | None] = {}
-        self._stale_after = 0.0
-
-    def queued(self, family: Family, now: float) -> None:
-        """A change came in that the kernel does not hold yet."""
-        state = self._families[family]
-        if state.waiting_since is None:
-            self._families[family] = state._replace(waiting_since=now)
-
-    def updated(self, family: Family, now: float) -> None:
-        """The kernel holds every change that came in."""
-        self._families[family] = FamilyHealth(now)
-
-    def set_node_eligible(self, is_eligible: bool) -> None:
-        """Whether the node is there, not being deleted, and not about to be taken away."""
-        self._is_node_eligible = is_eligible
-
-    def expect_contact(self, resources: Iterable[str], stale_after: float) -> None:
-        """These resources are watched; each should say something (an event, a bookmark) within so many seconds."""
-        self._contacts = dict.fromkeys(resources)
-        self._stale_after = stale_after
-
-    def contacted(self, resource: str, now: float) -> None:
-        """The API server said something on the watch of this resource."""
-        self._contacts[resource] = now
+        self._api = api
 
     def assess(self, now: float) -> Health:
-        return assess(
-            self._families,
-            self.timeout,
-            now,
-            is_node_eligible=self._is_node_eligible,
-            api=self._api(now) if self._contacts else None,
-        )
+        """The health at `now`, by the agents' clock. One loop writes for all families, so they stand together."""
+        state = FamilyHealth(self._status.synced_at, self._status.queued_at)
+        families = dict.fromkeys(self._families, state)
+        return assess(families, self._timeout(), now, is_node_eligible=self._is_node_eligible(), api=self._contact())
 
-    def _api(self, now: float) -> ApiContact:
-        heard = [at for at in self._contacts.values() if at is not None]
-        is_stale = len(heard) < len(self._contacts) or now - min(heard) > self._stale_after
-        return ApiContact(max(heard, default=None), is_stale)
+    def _contact(self) -> ApiContact | None:
+        if not self._api:
+            return None
+        heard = [source.last_contact for source in self._api]
+        is_stale = any(source.stale_since is not None or source.last_contact is None for source in self._api)
+        return ApiContact(max((at for at in heard if at is not None), default=None), is_stale)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from fairway.agents.health import HealthTracker
+from fairway.agents.health import ApiContact, FamilyHealth, assess
 from fairway.io.http.health import Clock, health_handler
 from fairway.io.http.message import Request
 from fairway.io.http.server import HttpServer
@@ -14,16 +14,21 @@ DAY = 1_795_250_763.25  # 2026-11-21T08:46:03.25Z
 LOOPBACK = Address.parse("127.0.0.1")
 
 
-def answers(tracker, now):
-    handler = health_handler(tracker.assess, lambda: Clock(now, DAY + now))
+GOOD = FamilyHealth(1.0)
+
+
+def judge(families, *, eligible=True, api=None):
+    return lambda now: assess(families, 60.0, now, is_node_eligible=eligible, api=api)
+
+
+def answers(health, now):
+    handler = health_handler(health, lambda: Clock(now, DAY + now))
     replies = {path: handler(Request.of("GET", path, {}, (LOOPBACK, 1))) for path in ("/healthz", "/livez")}
     return {path: (reply.status, json.loads(reply.body)) for path, reply in replies.items()}
 
 
 def test_a_healthy_proxy_on_an_eligible_node():
-    tracker = HealthTracker(60.0, [Family.IPV4, Family.IPV6], is_node_eligible=True)
-    tracker.updated(Family.IPV4, 1.0)
-    got = answers(tracker, 2.0)
+    got = answers(judge({Family.IPV4: GOOD, Family.IPV6: FamilyHealth()}), 2.0)
     alive = {
         "lastUpdated": "2026-11-21T08:46:05.250000Z",
         "currentTime": "2026-11-21T08:46:05.250000Z",
@@ -38,9 +43,7 @@ def test_a_healthy_proxy_on_an_eligible_node():
 
 
 def test_a_leaving_node_fails_healthz_only_and_shows_when_it_was_really_updated():
-    tracker = HealthTracker(60.0, [Family.IPV4], is_node_eligible=False)
-    tracker.updated(Family.IPV4, 1.0)
-    got = answers(tracker, 2.0)
+    got = answers(judge({Family.IPV4: GOOD}, eligible=False), 2.0)
     assert (got["/healthz"][0], got["/livez"][0]) == (503, 200)
     assert got["/healthz"][1]["lastUpdated"] == "2026-11-21T08:46:04.250000Z"
     assert got["/healthz"][1]["nodeEligible"] is False
@@ -48,24 +51,19 @@ def test_a_leaving_node_fails_healthz_only_and_shows_when_it_was_really_updated(
 
 
 def test_a_proxy_that_cannot_write_fails_both():
-    tracker = HealthTracker(60.0, [Family.IPV4], is_node_eligible=True)
-    tracker.queued(Family.IPV4, 0.0)
-    assert {path: status for path, (status, _) in answers(tracker, 60.0).items()} == {"/healthz": 503, "/livez": 503}
+    got = answers(judge({Family.IPV4: GOOD._replace(waiting_since=2.0)}), 62.0)
+    assert {path: status for path, (status, _) in got.items()} == {"/healthz": 503, "/livez": 503}
 
 
 def test_a_stale_api_server_is_shown():
-    tracker = HealthTracker(60.0, [Family.IPV4], is_node_eligible=True)
-    tracker.expect_contact(["services"], 90.0)
-    tracker.contacted("services", 0.0)
-    status, body = answers(tracker, 100.0)["/healthz"]
+    status, body = answers(judge({Family.IPV4: GOOD}, api=ApiContact(0.0, True)), 100.0)["/healthz"]
     assert (status, body["apiServer"]) == (200, {"lastContact": "2026-11-21T08:46:03.250000Z", "stale": True})
 
 
 def test_statuses_are_counted_and_other_paths_are_not_there():
-    tracker = HealthTracker(60.0, [Family.IPV4], is_node_eligible=False)
     counted = []
     handler = health_handler(
-        tracker.assess,
+        judge({Family.IPV4: GOOD}, eligible=False),
         lambda: Clock(0.0, DAY),
         healthz=lambda status: counted.append(("healthz", status)),
         livez=lambda status: counted.append(("livez", status)),
