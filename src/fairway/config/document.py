@@ -46,7 +46,7 @@ _Loader.yaml_implicit_resolvers = {}
 for _letter, _resolvers in _SafeLoader.yaml_implicit_resolvers.items():
     for _tag, _pattern in _resolvers:
         _kind = _tag.rpartition(":")[2]
-        if _kind != "timestamp":
+        if _kind not in {"timestamp", "value"}:  # `=` is a text too
             _pattern = {"int": _INT, "float": _FLOAT}.get(_kind, _pattern)
             _Loader.add_implicit_resolver(_tag, _pattern, [_letter])
 

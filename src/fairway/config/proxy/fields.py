@@ -71,12 +71,23 @@ class Field(NamedTuple):
         return reduce(getattr, self.place.split("."), settings)
 
     def _is_zero(self, value: Any) -> bool:
-        if isinstance(self.kind, kinds.Duration) and isinstance(value, str):
-            try:
-                return parse_duration(value) == 0
-            except InvalidValueError:
-                return False
-        return value in ("", [], {}) or (value == 0 and not isinstance(value, bool))
+        kind = self.kind
+        if isinstance(kind, kinds.Duration):
+            return _is_no_time(value) or (kind.takes_nanoseconds and _is_number_zero(value))
+        if isinstance(kind, kinds.Int | kinds.Number):
+            return _is_number_zero(value)
+        return bool(value == []) if isinstance(kind, kinds.Cidrs) else bool(value == "")
+
+
+def _is_number_zero(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and value == 0
+
+
+def _is_no_time(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and parse_duration(value) == 0
+    except InvalidValueError:
+        return False
 
 
 def _snake(path: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fairway.config.proxy import kinds
 from fairway.config.proxy.fields import BY_PATH
-from fairway.values.errors import ConfigError
+from fairway.values.errors import ConfigError, InvalidValueError
 
 
 class Flag(NamedTuple):
@@ -116,7 +116,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("proxy-mode", "The dataplane: nftables (default), iptables, ipvs, ebpf, userspace.", "mode"),
     Flag("show-hidden-metrics-for-version", "Accepted without effect.", "showHiddenMetricsForVersion"),
     Flag("v", "Verbosity of the log.", "logging.verbosity", short="v"),
-    Flag("version", "Print the version, and exit.", kind=_BOOL),
+    Flag("version", "Print the version, and exit.", kind=kinds.Version()),
     Flag("vmodule", "Accepted without effect.", "logging.vmodule"),
     Flag("write-config-to", "Write the configuration in effect to this file, and exit.", kind=_PATH),
 )
@@ -124,10 +124,11 @@ _LISTS = {"strings", "mapStringBool", "pattern=N,..."}
 
 
 def parse_flags(arguments: Sequence[str], table: Iterable[Flag] = FLAGS) -> dict[str, str]:
-    """Flag name → text, as written. `table` may have more than kube-proxy's flags.
+    """Flag name → text, as written; switches that are no field of the file become `true` or `false`.
 
-    As kube-proxy reads them: `--name=value`, `--name value`, `--switch`, `--switch=false`, `-v=4`, underscores for
-    dashes. The last of several wins, but lists add up. Raises ConfigError that names all that is wrong.
+    `table` may have more than kube-proxy's flags. As kube-proxy reads them: `--name=value`, `--name value`,
+    `--switch`, `--switch=false`, `-v=4`, underscores for dashes. The last of several wins, but lists add up. Raises
+    ConfigError that names all that is wrong.
     """
     names = {flag.name: flag for flag in table}
     shorts = {flag.short: flag for flag in names.values() if flag.short}
@@ -153,9 +154,26 @@ def parse_flags(arguments: Sequence[str], table: Iterable[Flag] = FLAGS) -> dict
         text = "true" if value is None else value
         is_list = flag.value_kind.flag_type in _LISTS and values.get(flag.name)
         values[flag.name] = f"{values[flag.name]},{text}" if is_list else text
+    values.update(_check_others(values, names, wrong))
     if wrong:
         raise ConfigError("\n".join(wrong))
     return values
+
+
+def _check_others(values: dict[str, str], names: dict[str, Flag], wrong: list[str]) -> dict[str, str]:
+    """Read the flags that stand for no field; those that do are read with the file. Returns switches, spelt one way."""
+    switches = {}
+    for flag in (names[name] for name in values):
+        if flag.path:
+            continue
+        try:
+            value = flag.value_kind.read_flag(values[flag.name])
+        except InvalidValueError as error:
+            wrong.append(f"--{flag.name}: {error}; wanted: {flag.value_kind.wanted}")
+            continue
+        if flag.is_switch:
+            switches[flag.name] = "true" if value else "false"
+    return switches
 
 
 def _split(word: str, names: dict[str, Flag], shorts: dict[str, Flag]) -> tuple[Flag | None, str | None]:

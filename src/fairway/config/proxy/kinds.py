@@ -56,6 +56,15 @@ class Bool:
         return value
 
 
+class Version(Bool):
+    """A switch that takes `raw` as well, which means the same here."""
+
+    wanted = "true, false or raw"
+
+    def read_flag(self, text: str) -> bool:
+        return text == "raw" or super().read_flag(text)
+
+
 class Int(NamedTuple):
     """A whole number of 32 bits, within bounds."""
 
@@ -75,12 +84,12 @@ class Int(NamedTuple):
         return value
 
     def read_flag(self, text: str) -> int:
+        base = 8 if re.fullmatch(r"[+-]?0[0-7]+", text) else 0  # as Go reads it, and Python does not
         try:
-            return self.read(int(text, 0))
-        except ValueError as error:
-            if isinstance(error, InvalidValueError):
-                raise
+            number = int(text, base)
+        except ValueError:
             raise InvalidValueError(f"{text!r} is not a whole number") from None
+        return self.read(number)
 
     def write(self, value: int) -> int:
         return value
