@@ -1,0 +1,1 @@
+"""Codecs that servers and clients share; bytes in, values out. No sockets, no clocks."""
