@@ -1,0 +1,402 @@
+"""The directives of a server block → settings, for all plugins but those that talk to upstreams or change messages.
+
+Each parser reads one directive, with CoreDNS' defaults and limits; `zones` are those of the server block, for plugins
+that serve these when none are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from fairway.config.corefile import Directive
+from fairway.config.corefile_reader import MANY, Line
+from fairway.config.corefile_settings import (
+    AclRule,
+    AclSettings,
+    AnySettings,
+    AutopathSettings,
+    BufsizeSettings,
+    CacheLimits,
+    CacheSettings,
+    ErrorsSettings,
+    ExternalSettings,
+    FileSettings,
+    HealthSettings,
+    HostsSettings,
+    KubernetesSettings,
+    LoadbalanceSettings,
+    LocalSettings,
+    LogSettings,
+    LoopSettings,
+    MinimalSettings,
+    NsidSettings,
+    PrometheusSettings,
+    ReadySettings,
+    ReloadSettings,
+    TransferSettings,
+    WhoamiSettings,
+)
+from fairway.wire.dns_name import Name, is_reverse
+from fairway.wire.dns_types import RRType
+
+Zones = tuple[Name, ...]
+Parser = Callable[[Directive, Zones], object]
+MAX_TTL = 3600
+
+
+def kubernetes(directive: Directive, zones: Zones) -> KubernetesSettings:
+    line = Line(directive)
+    found = KubernetesSettings(line.zones(line.args, zones))
+
+    def put(**values: object) -> None:
+        nonlocal found
+        found = replace(found, **values)  # type: ignore[arg-type]
+
+    def kubeconfig(line: Line) -> None:
+        file, *context = line.count(1, 2)
+        put(kubeconfig=file, context=context[0] if context else "")
+
+    def tls(line: Line) -> None:
+        certificate, key, authority = line.count(3)
+        put(tls=(certificate, key, authority))
+
+    def ignore(line: Line) -> None:
+        line.choice(line.count(1)[0], ("empty_service",))
+        put(ignore_empty_service=True)
+
+    def unused(line: Line) -> None:
+        line.count(1)
+
+    line.each(
+        {
+            "endpoint": lambda li: put(endpoint=li.count(1, MANY)[0]),
+            "kubeconfig": kubeconfig,
+            "tls": tls,
+            "pods": lambda li: put(pods=li.choice(li.count(1)[0], ("disabled", "insecure", "verified"))),
+            "namespaces": lambda li: put(namespaces=frozenset(li.count(1, MANY))),
+            "namespace_labels": lambda li: put(namespace_labels=" ".join(li.count(1, MANY))),
+            "labels": lambda li: put(labels=" ".join(li.count(1, MANY))),
+            "endpoint_pod_names": lambda li: put(endpoint_pod_names=not li.count(0)),
+            "noendpoints": lambda li: put(has_endpoints=bool(li.count(0))),
+            "ignore": ignore,
+            "ttl": lambda li: put(ttl=li.number(li.count(1)[0], 0, MAX_TTL)),
+            "fallthrough": lambda li: put(fallthrough=li.zones(li.args)),
+            "multicluster": lambda li: put(multicluster=li.zones(li.count(1, MANY))),
+            "zonal": lambda li: put(zonal=not li.count(0)),
+            "startup_timeout": lambda li: put(startup_timeout=li.duration(li.count(1)[0])),
+            "apiserver_qps": unused,
+            "apiserver_burst": unused,
+            "apiserver_max_inflight": unused,
+        }
+    )
+    return _checked_kubernetes(line, found)
+
+
+def _checked_kubernetes(line: Line, found: KubernetesSettings) -> KubernetesSettings:
+    if all(is_reverse(zone) for zone in found.zones):
+        line.fail("non-reverse zone name must be used")
+    if found.namespaces and found.namespace_labels:
+        line.fail("namespaces and namespace_labels cannot both be set")
+    if set(found.multicluster) - set(found.zones):
+        line.fail("a multicluster zone must be one of the plugin's zones")
+    if found.zonal and not found.has_endpoints:
+        line.fail("zonal needs endpoints; remove noendpoints")
+    return found
+
+
+def k8s_external(directive: Directive, zones: Zones) -> ExternalSettings:
+    line = Line(directive)
+    found = ExternalSettings(line.zones(line.args, zones))
+
+    def put(**values: object) -> None:
+        nonlocal found
+        found = replace(found, **values)  # type: ignore[arg-type]
+
+    line.each(
+        {
+            "apex": lambda li: put(apex=li.count(1)[0]),
+            "ttl": lambda li: put(ttl=li.number(li.count(1)[0], 0, MAX_TTL)),
+            "headless": lambda li: put(headless=not li.count(0)),
+            "fallthrough": lambda li: put(fallthrough=li.zones(li.args)),
+        }
+    )
+    return found
+
+
+def cache(directive: Directive, zones: Zones) -> CacheSettings:
+    line, args = Line(directive), list(directive.args)
+    ttl = line.number(args.pop(0), 1) if args and args[0].lstrip("-").isdigit() else 0
+    success, denial = CacheLimits(), CacheLimits(longest=1800)
+    if ttl:
+        success, denial = replace(success, longest=ttl), replace(denial, longest=ttl)
+    found = CacheSettings(line.zones(args, zones), success, denial)
+
+    def put(**values: object) -> None:
+        nonlocal found
+        found = replace(found, **values)  # type: ignore[arg-type]
+
+    def limits(line: Line, now: CacheLimits) -> CacheLimits:
+        numbers = line.count(1, 3)
+        capacity = line.number(numbers[0])
+        longest = line.number(numbers[1], 1) if len(numbers) > 1 else now.longest
+        return CacheLimits(capacity, longest, line.number(numbers[2]) if len(numbers) > 2 else now.shortest)
+
+    def prefetch(line: Line) -> None:
+        hits, *rest = line.count(1, 3)
+        window = line.duration(rest[0]) if rest else 60.0
+        percent = line.number(rest[1].removesuffix("%"), 10, 90) if len(rest) > 1 else 10
+        put(prefetch_hits=line.number(hits), prefetch_window=window, prefetch_percent=percent)
+
+    def serve_stale(line: Line) -> None:
+        args = line.count(0, 2)
+        mode = line.choice(args[1].lower(), ("immediate", "verify")) if len(args) > 1 else "immediate"
+        put(stale_for=line.duration(args[0]) if args else 3600.0, stale_verify=mode == "verify")
+
+    def disable(line: Line) -> None:
+        kind, *names = line.count(1, MANY)
+        put(**{f"no_{line.choice(kind, ('success', 'denial'))}": line.zones(names)})
+
+    line.each(
+        {
+            "success": lambda li: put(success=limits(li, found.success)),
+            "denial": lambda li: put(denial=limits(li, found.denial)),
+            "prefetch": prefetch,
+            "serve_stale": serve_stale,
+            "servfail": lambda li: put(servfail=min(li.duration(li.count(1)[0]), 300.0)),
+            "disable": disable,
+            "keepttl": lambda li: put(keep_ttl=not li.count(0)),
+        }
+    )
+    return found
+
+
+def hosts(directive: Directive, zones: Zones) -> HostsSettings:
+    line = Line(directive)
+    file, *names = line.args or ("/etc/hosts",)
+    found = HostsSettings(file, line.zones(names, zones))
+    inline: list[str] = []
+    options: dict[str, Callable[[Line], dict[str, object]]] = {
+        "ttl": lambda li: {"ttl": li.number(li.count(1)[0], 1, 65535)},
+        "no_reverse": lambda li: {"has_reverse": bool(li.count(0))},
+        "reload": lambda li: {"reload": li.duration(li.count(1)[0])},
+        "fallthrough": lambda li: {"fallthrough": li.zones(li.args)},
+    }
+    for one in directive.block or ():
+        read = options.get(one.name)
+        if read is not None:
+            found = replace(found, **read(Line(one)))  # type: ignore[arg-type]
+        elif one.args and (one.name[0].isdigit() or ":" in one.name):
+            inline.append(" ".join((one.name, *one.args)))
+        else:
+            known = ", ".join(sorted(options))
+            raise one.place.error(f"hosts: unknown property {one.name!r} (known: {known}, or an address and names)")
+    # With lines of its own and no file named, the machine's /etc/hosts is not read.
+    return replace(found, inline=tuple(inline), file="" if inline and not line.args else file)
+
+
+def file(directive: Directive, zones: Zones) -> FileSettings:
+    line = Line(directive)
+    path, *names = line.count(1, MANY)
+    found = FileSettings(path, line.zones(names, zones))
+
+    def put(**values: object) -> None:
+        nonlocal found
+        found = replace(found, **values)  # type: ignore[arg-type]
+
+    line.each(
+        {
+            "reload": lambda li: put(reload=li.duration(li.count(1)[0])),
+            "fallthrough": lambda li: put(fallthrough=li.zones(li.args)),
+            "upstream": lambda _li: None,
+        }
+    )
+    return found
+
+
+def log(directive: Directive, _zones: Zones) -> LogSettings:
+    line = Line(directive)
+    form = {"{common}": "", "{combined}": _COMBINED}
+    names, rest = list(line.args), ""
+    if len(names) > 1:
+        names, rest = names[:1], " ".join(names[1:])
+    found = LogSettings(line.zones(names), form.get(rest, rest))
+
+    def put(line: Line) -> None:
+        nonlocal found
+        classes = [line.choice(c, ("success", "denial", "error", "all")) for c in line.count(1, MANY)]
+        found = replace(found, classes=frozenset(classes))
+
+    line.each({"class": put})
+    return found
+
+
+_COMBINED = (
+    '{remote}:{port} - {>id} "{type} {class} {name} {proto} {size} {>do} {>bufsize}" '
+    '{rcode} {>rflags} {rsize} {duration} "{>opcode}"'
+)
+
+
+def errors(directive: Directive, _zones: Zones) -> ErrorsSettings:
+    line, found = Line(directive), []
+
+    def consolidate(line: Line) -> None:
+        period, pattern, *level = line.count(2, 4)
+        chosen = line.choice(level[0], ("warning", "error", "info", "debug")) if level else "error"
+        found.append((line.duration(period), pattern, chosen))
+
+    def stacktrace(line: Line) -> None:
+        line.count(0)
+
+    line.each({"consolidate": consolidate, "stacktrace": stacktrace})
+    return ErrorsSettings(tuple(found))
+
+
+def health(directive: Directive, _zones: Zones) -> HealthSettings:
+    line = Line(directive)
+    found = HealthSettings(*line.count(0, 1))
+
+    def lameduck(line: Line) -> None:
+        nonlocal found
+        found = replace(found, lameduck=line.duration(line.count(1)[0]))
+
+    line.each({"lameduck": lameduck})
+    return found
+
+
+def ready(directive: Directive, _zones: Zones) -> ReadySettings:
+    line = Line(directive)
+    found = ReadySettings(*line.count(0, 1))
+
+    def monitor(line: Line) -> None:
+        nonlocal found
+        mode = line.choice(line.count(1)[0], ("until-ready", "continuously"))
+        found = replace(found, is_continuous=mode == "continuously")
+
+    line.each({"monitor": monitor})
+    return found
+
+
+def prometheus(directive: Directive, _zones: Zones) -> PrometheusSettings:
+    line = Line(directive)
+    line.no_block()
+    return PrometheusSettings(*line.count(0, 1))
+
+
+def reload(directive: Directive, _zones: Zones) -> ReloadSettings:
+    line = Line(directive)
+    times = [line.duration(text) for text in line.count(0, 2)]
+    interval = times[0] if times else 30.0
+    if interval and interval < 2:
+        line.fail("the interval must be 2s or longer, or 0 for never")
+    jitter = times[1] if len(times) > 1 else interval / 2
+    return ReloadSettings(interval, min(jitter, interval / 2))
+
+
+def loadbalance(directive: Directive, _zones: Zones) -> LoadbalanceSettings:
+    line = Line(directive)
+    policy = line.choice((line.count(0, 1) or ("round_robin",))[0], ("round_robin",))
+    found = LoadbalanceSettings(policy)
+
+    def prefer(line: Line) -> None:
+        nonlocal found
+        found = replace(found, prefer=tuple(line.network(text) for text in line.count(1, MANY)))
+
+    line.each({"prefer": prefer})
+    return found
+
+
+def autopath(directive: Directive, zones: Zones) -> AutopathSettings:
+    line = Line(directive)
+    line.no_block()
+    *names, source = line.count(1, MANY)
+    if source.startswith("@") and source != "@kubernetes":
+        line.fail(f"{source!r}: only @kubernetes or a resolv.conf can give the search path")
+    return AutopathSettings(line.zones(names, zones), source)
+
+
+def transfer(directive: Directive, zones: Zones) -> TransferSettings:
+    line, to = Line(directive), []
+
+    def one(line: Line) -> None:
+        to.extend(line.count(1, MANY))
+
+    line.each({"to": one})
+    if not to:
+        line.fail("needs a line 'to ADDRESS…'")
+    return TransferSettings(line.zones(line.args, zones), tuple(to))
+
+
+def acl(directive: Directive, zones: Zones) -> AclSettings:
+    line, rules = Line(directive), []
+    chosen = line.zones(line.args, zones)
+
+    def rule(line: Line) -> None:
+        kinds, networks, into = [], [], None
+        for word in line.args:
+            if word in {"type", "net"}:
+                into = kinds if word == "type" else networks
+            elif into is None:
+                line.fail(f"{word!r}: expected 'type' or 'net'")
+            else:
+                into.append(word)
+        types = frozenset(_types(line, kinds))
+        nets = () if "*" in networks else tuple(line.network(text) for text in networks)
+        rules.append(AclRule(chosen, line.name, types, nets))
+
+    line.each(dict.fromkeys(("allow", "block", "filter", "drop"), rule))
+    return AclSettings(tuple(rules))
+
+
+def _types(line: Line, texts: list[str]) -> list[int]:
+    if "*" in texts:
+        return []
+    for text in texts:
+        line.choice(text.upper(), [t.name for t in RRType])
+    return [int(RRType[text.upper()]) for text in texts]
+
+
+def nsid(directive: Directive, _zones: Zones) -> NsidSettings:
+    return NsidSettings(" ".join(directive.args) if directive.args else None)
+
+
+def bufsize(directive: Directive, _zones: Zones) -> BufsizeSettings:
+    line = Line(directive)
+    sizes = line.count(0, 1)
+    return BufsizeSettings(line.number(sizes[0], 512, 4096) if sizes else 1232)
+
+
+def _plain(settings: Callable[[], object]) -> Parser:
+    def parse(directive: Directive, _zones: Zones) -> object:
+        line = Line(directive)
+        line.count(0)
+        line.no_block()
+        return settings()
+
+    return parse
+
+
+PLAIN: dict[str, Parser] = {
+    "acl": acl,
+    "any": _plain(AnySettings),
+    "autopath": autopath,
+    "bufsize": bufsize,
+    "cache": cache,
+    "errors": errors,
+    "file": file,
+    "health": health,
+    "hosts": hosts,
+    "k8s_external": k8s_external,
+    "kubernetes": kubernetes,
+    "loadbalance": loadbalance,
+    "local": _plain(LocalSettings),
+    "log": log,
+    "loop": _plain(LoopSettings),
+    "minimal": _plain(MinimalSettings),
+    "nsid": nsid,
+    "prometheus": prometheus,
+    "ready": ready,
+    "reload": reload,
+    "transfer": transfer,
+    "whoami": _plain(WhoamiSettings),
+}

@@ -1,0 +1,137 @@
+"""Server blocks → `CorefileSettings`: keys, the order in which plugins are asked, and what may stand only once.
+
+The order of plugins is CoreDNS' own (its plugin.cfg), whatever the order in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fairway.config.corefile import Directive, ReadFiles, ServerBlock, parse_corefile
+from fairway.config.corefile_plugins import PLAIN
+from fairway.config.corefile_reader import MANY, Line, normal_zones, split_key
+from fairway.config.corefile_rules import RULES
+from fairway.config.corefile_settings import (
+    BindSettings,
+    CorefileSettings,
+    RewriteSettings,
+    ServerKey,
+    ServerSettings,
+    TlsSettings,
+)
+from fairway.values.errors import ConfigError, InvalidValueError
+
+PARSERS = PLAIN | RULES
+ORDER = (
+    "reload", "nsid", "bufsize", "ready", "health", "prometheus", "errors", "log", "local", "dns64", "any",
+    "loadbalance", "rewrite", "autopath", "acl", "cache", "minimal", "template", "transfer", "hosts", "k8s_external",
+    "kubernetes", "file", "loop", "forward", "whoami",
+)  # fmt: skip
+SERVER_WIDE = ("bind", "debug", "multisocket", "root", "tls")
+REPEATABLE = frozenset({"file", "forward", "hosts", "rewrite", "template", "transfer", "acl", "log", "k8s_external"})
+PORTS = {"": 53, "dns": 53, "tls": 853}
+
+
+def read_corefile(
+    text: str, file: str, environ: Mapping[str, str], read_files: ReadFiles = lambda _pattern: []
+) -> CorefileSettings:
+    """Read a Corefile into settings. Raises ConfigError naming file, line and what is known instead."""
+    files = [file]
+
+    def read(pattern: str) -> list[tuple[str, str]]:
+        found = read_files(pattern)
+        files.extend(path for path, _ in found)
+        return found
+
+    blocks = parse_corefile(text, file, environ, read)
+    if not blocks:
+        # As CoreDNS does: an empty file is a server that answers who is asking.
+        blocks = parse_corefile(".:53 {\n whoami\n log\n}\n", file, environ)
+    servers = tuple(_server(block) for block in blocks)
+    _refuse_doubles(servers)
+    return CorefileSettings(servers, tuple(dict.fromkeys(files)))
+
+
+def _server(block: ServerBlock) -> ServerSettings:
+    keys = tuple(key for text in block.keys for key in _keys(block, text))
+    zones = tuple(dict.fromkeys(key.zone for key in keys))
+    found: dict[str, list[object]] = {}
+    wide: dict[str, Directive] = {}
+    for directive in block.directives:
+        name = directive.name
+        if name in SERVER_WIDE:
+            wide[name] = directive
+            continue
+        parse = PARSERS.get(name)
+        if parse is None:
+            known = ", ".join(sorted((*PARSERS, *SERVER_WIDE, "import")))
+            raise directive.place.error(f"unknown directive {name!r} (known: {known})")
+        if name in found and name not in REPEATABLE:
+            raise directive.error("stands twice in one server block")
+        found.setdefault(name, []).append(parse(directive, zones))
+    place = f"{block.place.file}:{block.place.line}"
+    return ServerSettings(
+        keys,
+        tuple(settings for name in ORDER for settings in _joined(name, found.get(name, []))),
+        _bind(wide.get("bind")),
+        root=Line(wide["root"]).count(1)[0] if "root" in wide else "",
+        tls=_tls(wide.get("tls")),
+        is_debug="debug" in wide,
+        sockets=_sockets(wide.get("multisocket")),
+        place=place,
+    )
+
+
+def _joined(name: str, settings: list[object]) -> list[object]:
+    if name != "rewrite" or not settings:
+        return settings
+    rules = (rule for one in settings if isinstance(one, RewriteSettings) for rule in one.rules)
+    return [RewriteSettings(tuple(rules))]
+
+
+def _keys(block: ServerBlock, text: str) -> list[ServerKey]:
+    try:
+        scheme, _host, port = split_key(text)
+        zones = normal_zones(text)
+    except InvalidValueError as error:
+        raise block.place.error(str(error)) from None
+    if scheme not in PORTS:
+        raise block.place.error(f"{text}: {scheme}:// is not served here (known: dns, tls)")
+    number = int(port) if port else PORTS[scheme]
+    if not 0 < number < 65536:
+        raise block.place.error(f"{text}: {number} is not a port")
+    return [ServerKey(zone, number, scheme == "tls") for zone in zones]
+
+
+def _bind(directive: Directive | None) -> BindSettings:
+    if directive is None:
+        return BindSettings()
+    line, excepted = Line(directive), []
+    names = line.count(1, MANY)
+
+    def put(line: Line) -> None:
+        excepted.extend(line.count(1, MANY))
+
+    line.each({"except": put})
+    return BindSettings(names, tuple(excepted))
+
+
+def _tls(directive: Directive | None) -> TlsSettings | None:
+    return TlsSettings(Line(directive).count(2, 3)) if directive is not None else None
+
+
+def _sockets(directive: Directive | None) -> int:
+    if directive is None:
+        return 0
+    line = Line(directive)
+    numbers = line.count(0, 1)
+    return line.number(numbers[0], 1, 1024) if numbers else -1
+
+
+def _refuse_doubles(servers: tuple[ServerSettings, ...]) -> None:
+    seen: dict[tuple[ServerKey, BindSettings], str] = {}
+    for server in servers:
+        for key in server.keys:
+            first = seen.setdefault((key, server.bind), server.place)
+            if first != server.place:
+                raise ConfigError(f"{server.place}: the zone is already served by the block at {first}")
