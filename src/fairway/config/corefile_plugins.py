@@ -254,7 +254,9 @@ def errors(directive: Directive, _zones: Zones) -> ErrorsSettings:
 
 def health(directive: Directive, _zones: Zones) -> HealthSettings:
     line = Line(directive)
-    found = HealthSettings(*line.count(0, 1))
+    found = HealthSettings()
+    for address in line.count(0, 1):
+        found = replace(found, address=address)
 
     def lameduck(line: Line) -> None:
         nonlocal found
@@ -266,7 +268,9 @@ def health(directive: Directive, _zones: Zones) -> HealthSettings:
 
 def ready(directive: Directive, _zones: Zones) -> ReadySettings:
     line = Line(directive)
-    found = ReadySettings(*line.count(0, 1))
+    found = ReadySettings()
+    for address in line.count(0, 1):
+        found = replace(found, address=address)
 
     def monitor(line: Line) -> None:
         nonlocal found
@@ -316,7 +320,8 @@ def autopath(directive: Directive, zones: Zones) -> AutopathSettings:
 
 
 def transfer(directive: Directive, zones: Zones) -> TransferSettings:
-    line, to = Line(directive), []
+    line = Line(directive)
+    to: list[str] = []
 
     def one(line: Line) -> None:
         to.extend(line.count(1, MANY))
@@ -332,7 +337,9 @@ def acl(directive: Directive, zones: Zones) -> AclSettings:
     chosen = line.zones(line.args, zones)
 
     def rule(line: Line) -> None:
-        kinds, networks, into = [], [], None
+        kinds: list[str] = []
+        networks: list[str] = []
+        into: list[str] | None = None
         for word in line.args:
             if word in {"type", "net"}:
                 into = kinds if word == "type" else networks

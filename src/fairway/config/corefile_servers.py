@@ -106,7 +106,8 @@ def _keys(block: ServerBlock, text: str) -> list[ServerKey]:
 def _bind(directive: Directive | None) -> BindSettings:
     if directive is None:
         return BindSettings()
-    line, excepted = Line(directive), []
+    line = Line(directive)
+    excepted: list[str] = []
     names = line.count(1, MANY)
 
     def put(line: Line) -> None:

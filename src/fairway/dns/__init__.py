@@ -1,1 +1,4 @@
-"""Cluster DNS as state → records → answers: pure. Sockets and clocks stand in `fairway.io.dns`, loops in `fairway.agents`."""
+"""Cluster DNS as state → records → answers: pure.
+
+Sockets and clocks stand in `fairway.io.dns`, loops in `fairway.agents`.
+"""

@@ -6,22 +6,23 @@ is `fairway.dns.lookup`, how records look is `fairway.dns.records`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 
 from fairway.dns.lookup import Lookup, LookupOptions, NoSuchNameError, Target, absolute, parse_name
 from fairway.dns.model import Handler, Reply, Request, refusal
 from fairway.dns.records import Authority, Resolved, addresses, relative_to, srv, with_aliases
 from fairway.dns.state import ClusterState
 from fairway.wire.dns_message import Record, a_or_aaaa, txt_rdata
-from fairway.wire.dns_name import ROOT, Name, from_labels, is_reverse, is_subdomain, longest_zone, reverse_address
+from fairway.wire.dns_name import Name, from_labels, is_reverse, longest_zone, reverse_address
 from fairway.wire.dns_types import Rcode, RRType
 
 SCHEMA_VERSION = b"1.1.0"
 SCHEMA_TTL = 28800
 MAX_SOA_TTL = 300
+Resolver = Callable[[Request, Name, int], Awaitable[Resolved]]
+"""Asks the whole server for a name, as the same client would."""
 _NS_DNS = [b"ns", b"dns"]
-_ADDRESS_TYPES = frozenset((RRType.A, RRType.AAAA))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class KubernetesOptions:
 
     zones: tuple[Name, ...]
     ttl: int = 5
-    lookup: LookupOptions = LookupOptions()
+    lookup: LookupOptions = field(default_factory=LookupOptions)
     multicluster: tuple[Name, ...] = ()
     fallthrough: tuple[Name, ...] = ()
 
@@ -55,7 +56,7 @@ class Kubernetes:
         self.local: tuple[bytes, ...] = ()
         self.has_synced: Callable[[], bool] = lambda: True
         self.serial: Callable[[int], int] = lambda count: count
-        self.resolve: Callable[[Request, Name, int], object] = _unresolved  # set by the server
+        self.resolve: Resolver = _unresolved
 
     async def serve(self, request: Request) -> Reply:
         """Answer if the name lies in one of the zones."""
@@ -86,7 +87,7 @@ class Kubernetes:
 
     # -- answers by type
 
-    async def _answer(self, request: Request, zone: Name) -> Reply:
+    async def _answer(self, request: Request, zone: Name) -> Reply:  # noqa: PLR0911 - one return a type
         ttl, name = self.options.ttl, request.name
         match request.type:
             case RRType.A | RRType.AAAA:
@@ -117,7 +118,7 @@ class Kubernetes:
             return Reply(answer=addresses(name, targets, request.type, ttl))
 
         async def ask(alias: Name, rtype: int) -> Resolved:
-            return await self.resolve(request, alias, rtype)  # type: ignore[no-any-return, misc]
+            return await self.resolve(request, alias, rtype)
 
         def find(alias: Name) -> list[Target] | None:
             try:
@@ -211,8 +212,3 @@ class Kubernetes:
 
 async def _unresolved(_request: Request, _name: Name, _rtype: int) -> Resolved:
     return Resolved()
-
-
-def is_in(name: Name, zones: tuple[Name, ...]) -> bool:
-    """The name (lower case) lies in one of the zones; the root holds everything."""
-    return any(zone == ROOT or is_subdomain(name, zone) for zone in zones)

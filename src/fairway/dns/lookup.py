@@ -69,7 +69,9 @@ class ParsedName(NamedTuple):
     prefers_zone: bool = False
 
 
-def parse_name(relative: list[bytes], *, is_multicluster: bool = False, is_zonal: bool = False) -> ParsedName:
+def parse_name(  # noqa: PLR0911 - one return a form
+    relative: list[bytes], *, is_multicluster: bool = False, is_zonal: bool = False
+) -> ParsedName:
     """Labels in lower case, relative to the zone. Raises NoSuchNameError for what can never exist.
 
     service.namespace.svc, endpoint.service…, _port._protocol.service…, endpoint.cluster.service… (multicluster),
@@ -245,9 +247,8 @@ class Lookup:
         for row in self.state.slices_at(address):
             if self._is_listed(row.name.namespace):
                 above = _owner(row.service, row.name.namespace, "svc")
-                for i in range(len(row)):
-                    if row.address(i) == address:
-                        names.append((self.endpoint_label(row, i).encode(), *above))
+                same = (i for i in range(len(row)) if row.address(i) == address)
+                names.extend((self.endpoint_label(row, i).encode(), *above) for i in same)
         return names
 
     def _is_listed(self, namespace: str) -> bool:
@@ -265,7 +266,7 @@ def _owner(*texts: str) -> tuple[bytes, ...]:
 def address_label(address: bytes) -> str:
     """`10-0-0-1`, `fd00--1`; a label cannot end in a dash, so `fd00::` becomes `fd00--0`."""
     if len(address) == 4:
-        return "%d-%d-%d-%d" % tuple(address)
+        return socket.inet_ntoa(address).replace(".", "-")
     label = socket.inet_ntop(socket.AF_INET6, address).replace(":", "-")
     return label + "0" if label.endswith("-") else label
 

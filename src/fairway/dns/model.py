@@ -46,6 +46,8 @@ class Request:
     local_port: int = 53
     size: int = 0
     """Bytes of the query, for the log."""
+    depth: int = 0
+    """How many names that pointed here were asked for before."""
 
     @property
     def opcode(self) -> int:

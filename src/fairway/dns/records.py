@@ -53,7 +53,7 @@ def srv(name: Name, zone: Name, targets: Sequence[Target], ttl: int) -> tuple[li
     return list(records.values()), list(extra.values())
 
 
-async def with_aliases(  # noqa: PLR0913 - one step of a chain, its fields would only be repacked
+async def with_aliases(  # noqa: PLR0913, PLR0917 - one step of a chain, its fields would only be repacked
     name: Name,
     zone: Name,
     targets: list[Target],

@@ -115,8 +115,16 @@ class _ServiceStatus(msgspec.Struct, gc=False, rename="camel"):
     load_balancer: _Balancer | None = None
 
 
-class _ServiceSpec(msgspec.Struct, gc=False, rename={"cluster_ip": "clusterIP", "cluster_ips": "clusterIPs",
-                                                     "external_ips": "externalIPs", "external_name": "externalName"}):
+class _ServiceSpec(
+    msgspec.Struct,
+    gc=False,
+    rename={
+        "cluster_ip": "clusterIP",
+        "cluster_ips": "clusterIPs",
+        "external_ips": "externalIPs",
+        "external_name": "externalName",
+    },
+):
     type: str = "ClusterIP"
     cluster_ip: str = ""
     cluster_ips: list[str] | None = None
@@ -151,7 +159,7 @@ class _TargetRef(msgspec.Struct, gc=False):
 
 
 class _Endpoint(msgspec.Struct, gc=False, rename="camel"):
-    addresses: list[str] = []  # noqa: RUF012 - msgspec copies an empty list
+    addresses: list[str] = []
     conditions: _Conditions | None = None
     hostname: str | None = None
     target_ref: _TargetRef | None = None
@@ -297,12 +305,18 @@ def _decoder(kind: str, wire: type[W], build: Callable[[W], T]) -> Callable[[obj
 
 SERVICES: Kind[ServiceRow] = Kind("Service", "v1", "services", True, _decoder("Service", _WireService, _service))
 IMPORTS: Kind[ServiceRow] = Kind(
-    "ServiceImport", "multicluster.x-k8s.io/v1alpha1", "serviceimports", True,
+    "ServiceImport",
+    "multicluster.x-k8s.io/v1alpha1",
+    "serviceimports",
+    True,
     _decoder("ServiceImport", _WireImport, _import),
 )
 PODS: Kind[PodRow] = Kind("Pod", "v1", "pods", True, _decoder("Pod", _WirePod, _pod))
 NAMESPACES: Kind[NamespaceRow] = Kind(
-    "Namespace", "v1", "namespaces", False,
+    "Namespace",
+    "v1",
+    "namespaces",
+    False,
     _decoder("Namespace", _WireNamespace, lambda wire: NamespaceRow(wire.metadata.object_name())),
 )
 
@@ -310,5 +324,6 @@ NAMESPACES: Kind[NamespaceRow] = Kind(
 def slices(*, pod_names: bool = False, zones: bool = False) -> Kind[SliceRow]:
     """EndpointSlices, with what the options ask to keep."""
     build = _slice_builder(pod_names=pod_names, zones=zones)
-    return Kind("EndpointSlice", "discovery.k8s.io/v1", "endpointslices", True,
-                _decoder("EndpointSlice", _WireSlice, build))
+    return Kind(
+        "EndpointSlice", "discovery.k8s.io/v1", "endpointslices", True, _decoder("EndpointSlice", _WireSlice, build)
+    )

@@ -19,15 +19,16 @@ class _Named(Protocol):
 
 
 R = TypeVar("R", bound=_Named)
+R_co = TypeVar("R_co", bound=_Named, covariant=True)
 
 
-class ChangeLike(Protocol[R]):
+class ChangeLike(Protocol[R_co]):
     """One object as it now is; None when it is gone (`fairway.agents.feed.Change`)."""
 
     @property
     def name(self) -> ObjectName: ...
     @property
-    def object(self) -> R | None: ...
+    def object(self) -> R_co | None: ...
 
 
 class Touched:

@@ -1,7 +1,7 @@
 """DNS messages: bytes to `Message` and back, with compression and truncation.
 
-Decides what is a well-formed message and how a reply is cut to a size. Refuses to know what an answer should be. Records
-carry their rdata as uncompressed wire bytes, so that most of them pass through without being looked at.
+Decides what is a well-formed message and how a reply is cut to a size. Refuses to know what an answer should be.
+Records carry their rdata as uncompressed wire bytes, so that most of them pass through without being looked at.
 """
 
 from __future__ import annotations
@@ -265,9 +265,7 @@ def write_message(message: Message, limit: int = MAX_MESSAGE) -> bytes:
     writer.data += edns
     answer, authority, additional = counts
     questions = 1 if message.question is not None else 0
-    HEADER.pack_into(
-        writer.data, 0, message.id, flags, questions, answer, authority, additional + (1 if edns else 0)
-    )
+    HEADER.pack_into(writer.data, 0, message.id, flags, questions, answer, authority, additional + (1 if edns else 0))
     return bytes(writer.data)
 
 

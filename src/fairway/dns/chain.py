@@ -1,0 +1,235 @@
+"""Settings of a server block → its chain of plugins, last one first.
+
+Decides which parts answer; what they need of the outside (clock, randomness, upstreams, files) comes in `Parts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from fairway.config import corefile_settings as config
+from fairway.dns.autopath import Autopath
+from fairway.dns.cache import Cache
+from fairway.dns.external import External, ExternalOptions
+from fairway.dns.forward import Forward, Upstream
+from fairway.dns.hosts import Hosts
+from fairway.dns.kubernetes import Kubernetes, KubernetesOptions
+from fairway.dns.logging import Errors, Log
+from fairway.dns.lookup import LookupOptions, PodMode
+from fairway.dns.model import EndOfChain, Handler, Request
+from fairway.dns.rewrite import Rewrite
+from fairway.dns.small import (
+    Acl,
+    Bufsize,
+    Dns64,
+    Loadbalance,
+    Local,
+    Minimal,
+    Nsid,
+    Whoami,
+    address_text,
+)
+from fairway.dns.small import (
+    Any as AnyPlugin,
+)
+from fairway.dns.state import ClusterState
+from fairway.dns.template import Template
+from fairway.dns.transfer import Transfer, Transferable, TransferRule
+from fairway.dns.zone_records import zone_records
+from fairway.dns.zonefile import ZoneFile
+from fairway.values.errors import ConfigError
+from fairway.wire.dns_message import Record
+from fairway.wire.dns_name import Name
+
+
+class World(Protocol):
+    """What plugins need of the outside."""
+
+    def now(self) -> float:
+        """Seconds since some point in the past."""
+        ...
+
+    def random(self) -> float:
+        """In [0, 1)."""
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, object]) -> object:
+        """Run something in the background."""
+        ...
+
+    def upstreams(self, settings: config.ForwardSettings) -> Sequence[Upstream]:
+        """The servers that a `forward` names."""
+        ...
+
+    def write_log(self, line: str) -> None:
+        """One line of the query log."""
+        ...
+
+    def write_error(self, line: str, level: str) -> None:
+        """One line about a failure."""
+        ...
+
+    @property
+    def hostname(self) -> str: ...
+
+    @property
+    def search(self) -> tuple[Name, ...]:
+        """The machine's own search list."""
+        ...
+
+
+@dataclass(slots=True)
+class Chain:
+    """A server block's plugins, and those that somebody outside must feed or watch."""
+
+    first: Handler
+    settings: config.ServerSettings
+    kubernetes: list[tuple[config.KubernetesSettings, Kubernetes]] = field(default_factory=list)
+    caches: list[Cache] = field(default_factory=list)
+    forwards: list[Forward] = field(default_factory=list)
+    hosts: list[Hosts] = field(default_factory=list)
+    files: list[tuple[config.FileSettings, ZoneFile]] = field(default_factory=list)
+    errors: list[Errors] = field(default_factory=list)
+    external: list[External] = field(default_factory=list)
+
+
+class _Transferable:
+    """A plugin's zone for the `transfer` plugin."""
+
+    def __init__(self, zones: tuple[Name, ...], soa: Callable[[Name], Record],
+                 records: Callable[[Name], Iterable[Record]]) -> None:  # fmt: skip
+        self._zones, self._soa, self._records = zones, soa, records
+
+    def transfer(self, zone: Name) -> tuple[Record, Iterable[Record]] | None:
+        if zone not in self._zones:
+            return None
+        return self._soa(zone), self._records(zone)
+
+
+class _Builder:
+    def __init__(self, settings: config.ServerSettings, world: World, state: Callable[[object], ClusterState]) -> None:
+        self.world = world
+        self.state = state
+        self.chain = Chain(EndOfChain(), settings)
+
+    def build(self) -> Chain:
+        for settings in reversed(self.chain.settings.plugins):
+            handler = self._one(settings, self.chain.first)
+            if handler is not None:
+                self.chain.first = handler
+        return self.chain
+
+    def _one(self, settings: object, following: Handler) -> Handler | None:  # noqa: C901, PLR0911, PLR0912 - one line a plugin
+        chain, world = self.chain, self.world
+        match settings:
+            case config.KubernetesSettings():
+                return self._kubernetes(settings, following)
+            case config.ExternalSettings():
+                return self._external(settings, following)
+            case config.CacheSettings():
+                chain.caches.append(Cache(settings, following, world.now, world.spawn))
+                return chain.caches[-1]
+            case config.ForwardSettings():
+                upstreams = world.upstreams(settings)
+                chain.forwards.append(Forward(settings, upstreams, following, world.now, world.random))
+                return chain.forwards[-1]
+            case config.FileSettings():
+                chain.files.append((settings, ZoneFile({}, settings.fallthrough, following)))
+                return chain.files[-1][1]
+            case config.HostsSettings():
+                chain.hosts.append(Hosts(settings, following))
+                return chain.hosts[-1]
+            case config.TransferSettings():
+                return self._transfer(settings, following)
+            case config.AutopathSettings():
+                return self._autopath(settings, following)
+            case config.LoadbalanceSettings():
+                return Loadbalance(settings, world.random, following)
+            case config.AclSettings():
+                return Acl([settings], following)
+            case config.AnySettings():
+                return AnyPlugin(following)
+            case config.BufsizeSettings():
+                return Bufsize(settings.size, following)
+            case config.NsidSettings():
+                return Nsid((settings.data or world.hostname).encode(), following)
+            case config.MinimalSettings():
+                return Minimal(following)
+            case config.LocalSettings():
+                return Local(following)
+            case config.Dns64Settings():
+                return Dns64(settings, following)
+            case config.RewriteSettings():
+                return Rewrite(settings, following)
+            case config.TemplateSettings():
+                return Template(settings, following)
+            case config.LogSettings():
+                return Log(settings, world.write_log, world.now, following)
+            case config.ErrorsSettings():
+                chain.errors.append(Errors(settings, world.write_error, world.now, following))
+                return chain.errors[-1]
+            case config.WhoamiSettings():
+                return Whoami()
+        return None
+
+    def _kubernetes(self, settings: config.KubernetesSettings, following: Handler) -> Handler:
+        options = KubernetesOptions(
+            settings.zones,
+            settings.ttl,
+            LookupOptions(
+                PodMode(settings.pods),
+                settings.namespaces,
+                settings.endpoint_pod_names,
+                settings.ignore_empty_service,
+                settings.zonal,
+            ),
+            settings.multicluster,
+            settings.fallthrough,
+        )
+        plugin = Kubernetes(options, self.state(settings), following)
+        self.chain.kubernetes.append((settings, plugin))
+        return plugin
+
+    def _cluster(self, needed_by: str) -> Kubernetes:
+        if not self.chain.kubernetes:
+            raise ConfigError(f"{self.chain.settings.place}: {needed_by} needs the kubernetes plugin in its block")
+        return self.chain.kubernetes[-1][1]
+
+    def _external(self, settings: config.ExternalSettings, following: Handler) -> Handler:
+        options = ExternalOptions(
+            settings.zones, settings.apex.encode(), settings.ttl, settings.headless, settings.fallthrough
+        )
+        plugin = External(options, self._cluster("k8s_external"), following)
+        self.chain.external.append(plugin)
+        return plugin
+
+    def _transfer(self, settings: config.TransferSettings, following: Handler) -> Handler:
+        sources: list[Transferable] = [
+            _Transferable(external.options.zones, external.soa, external.zone_records)
+            for external in self.chain.external
+        ]
+        sources += [
+            _Transferable(cluster.options.zones, cluster.soa, partial(zone_records, cluster))
+            for _, cluster in self.chain.kubernetes
+        ]
+        sources += [zone_file for _, zone_file in self.chain.files]
+        return Transfer([TransferRule(settings.zones, settings.to)], sources, following)
+
+    def _autopath(self, settings: config.AutopathSettings, following: Handler) -> Handler:
+        if settings.source != "@kubernetes":
+            return Autopath(settings.zones, lambda _request: self.world.search, following)
+        cluster = self._cluster("autopath @kubernetes")
+
+        def search(request: Request) -> Sequence[Name]:
+            own = cluster.search_path(request, address_text(request.client))
+            return [*own, *self.world.search] if own else ()
+
+        return Autopath(settings.zones, search, following)
+
+
+def build_chain(settings: config.ServerSettings, world: World, state: Callable[[object], ClusterState]) -> Chain:
+    """The chain of one server block; `state` gives the rows that a `kubernetes` plugin reads. Raises ConfigError."""
+    return _Builder(settings, world, state).build()

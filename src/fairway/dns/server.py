@@ -1,0 +1,200 @@
+"""Bytes of a query → bytes of its answer: what is malformed, which server block answers, and how the reply looks.
+
+Decides acceptance (FORMERR, NOTIMP, silence), EDNS, class and zone. What a name means is the plugins' business. Pure:
+a coroutine that waits only where a plugin waits for an upstream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from fairway.dns.model import Handler, Reply, Request, Transport, refusal
+from fairway.dns.records import Resolved
+from fairway.wire.dns_message import (
+    HEADER,
+    MAX_MESSAGE,
+    Edns,
+    MalformedMessageError,
+    Message,
+    Question,
+    read_message,
+    write_message,
+)
+from fairway.wire.dns_name import ROOT, Name, suffixes
+from fairway.wire.dns_types import AA, AD, CD, CLASS_IN, QR, RA, RD, TC, Opcode, Rcode, RRType
+
+ECHOED_OPTIONS = frozenset((3, 9, 10, 11, 12))
+"""NSID, EXPIRE, COOKIE, TCP-KEEPALIVE, PADDING: the options that CoreDNS sends back as they came."""
+MAX_DEPTH = 8
+"""Names that point to names that point to … through the whole server."""
+
+
+class Peer(NamedTuple):
+    """Who asks, and where it came in. Addresses are packed, IPv4 as 4 bytes."""
+
+    transport: Transport = Transport.UDP
+    client: bytes = b"\x7f\0\0\1"
+    client_port: int = 0
+    local: bytes = b"\x7f\0\0\1"
+    local_port: int = 53
+
+
+class Observer(Protocol):
+    """Hears of every answer: metrics."""
+
+    def answered(self, server: str, zone: str, request: Request, reply: Reply, size: int) -> None: ...
+
+
+class Block(NamedTuple):
+    """A server block as it answers: its first plugin, and how metrics call it."""
+
+    zone: Name
+    chain: Handler | None
+    label: str
+
+
+class Server:
+    """All server blocks that share one listening address."""
+
+    def __init__(self, label: str, blocks: Sequence[Block], observers: Sequence[Observer] = ()) -> None:
+        self.label = label
+        self._blocks = {block.zone: block for block in blocks}
+        self._observers = observers
+        self.report: Callable[[Request, Exception], None] = lambda _request, error: _raise(error)
+
+    async def answer(self, data: bytes, peer: Peer) -> list[bytes]:
+        """Messages to send back: none for what is to be ignored, several only for a zone transfer."""
+        if len(data) < HEADER.size or data[2] & 0x80:
+            return []
+        refused = refuse(data)
+        if refused is not None:
+            return [refused]
+        try:
+            message = read_message(data)
+        except MalformedMessageError:
+            return [_header_only(data, Rcode.FORMERR, Opcode.QUERY)]
+        request = _request(message, peer, len(data))
+        reply = await self.reply(request)
+        return self._written(message, request, reply)
+
+    async def reply(self, request: Request) -> Reply:
+        """The reply to a request, refused if nobody serves its zone."""
+        if request.rclass != CLASS_IN:
+            return self._observed(request, refusal(Rcode.REFUSED), None)
+        if request.edns is not None and request.edns.version:
+            return self._observed(request, refusal(Rcode.BADVERS), None)
+        block = self._block(request)
+        if block is None or block.chain is None:
+            return self._observed(request, refusal(Rcode.REFUSED), block)
+        try:
+            reply = await block.chain.serve(request)
+        except Exception as error:
+            self.report(request, error)
+            reply = refusal(Rcode.SERVFAIL, f"fault: {error}")
+        return self._observed(request, reply, block)
+
+    async def resolve(self, request: Request, name: Name, rtype: int) -> Resolved:
+        """Ask for a name that an answer points to, as the same client would."""
+        if request.depth >= MAX_DEPTH:
+            return Resolved()
+        asked = replace(
+            request, name=name, key=name.lower(), type=rtype, transport=Transport.INTERNAL, depth=request.depth + 1
+        )
+        block = self._block(asked)
+        if block is None or block.chain is None:
+            return Resolved()
+        reply = await block.chain.serve(asked)
+        return Resolved(tuple(reply.answer), reply.tc)
+
+    def _block(self, request: Request) -> Block | None:
+        found: Block | None = None
+        for suffix in suffixes(request.key):
+            block = self._blocks.get(suffix)
+            if block is None:
+                continue
+            found = block
+            if request.type != RRType.DS:
+                return block
+            # A DS record belongs to the parent: go on looking, and take this one only if there is no other.
+        return found
+
+    def _observed(self, request: Request, reply: Reply, block: Block | None) -> Reply:
+        if request.transport is not Transport.INTERNAL:
+            zone = block.label if block else "dropped"
+            for observer in self._observers:
+                observer.answered(self.label, zone, request, reply, 0)
+        return reply
+
+    def _written(self, message: Message, request: Request, reply: Reply) -> list[bytes]:
+        if reply.rcode == DROP:
+            return []
+        edns = _reply_edns(request, reply)
+        flags = _flags(request, reply)
+        limit = request.limit
+        first = Message(message.id, flags, message.question, reply.answer, reply.authority, reply.additional, edns)
+        further = (Message(message.id, flags, message.question, records) for records in reply.stream or ())
+        return [write_message(first, limit), *(write_message(one, MAX_MESSAGE) for one in further)]
+
+
+DROP = -1
+"""As a response code: no answer at all (`acl … drop`)."""
+
+
+def refuse(data: bytes) -> bytes | None:
+    """What a header alone forbids, before anything else is read."""
+    _id, flags, questions, answers, authorities, additionals = HEADER.unpack_from(data)
+    opcode = flags >> 11 & 15
+    if opcode not in {Opcode.QUERY, Opcode.NOTIFY}:
+        return _header_only(data, Rcode.NOTIMP, opcode)
+    if questions != 1 or answers > 1 or authorities > 1 or additionals > 2:
+        return _header_only(data, Rcode.FORMERR, Opcode.QUERY)
+    return None
+
+
+def _header_only(data: bytes, rcode: int, opcode: int) -> bytes:
+    number, flags = HEADER.unpack_from(data)[:2]
+    return HEADER.pack(number, QR | opcode << 11 | flags & (RD | CD) | rcode, 0, 0, 0, 0)
+
+
+def _request(message: Message, peer: Peer, size: int) -> Request:
+    question = message.question or Question(ROOT, 0, 0)
+    return Request(
+        question.name,
+        question.name.lower(),
+        question.type,
+        question.rclass,
+        message.id,
+        message.flags,
+        message.edns,
+        tuple(message.authority),
+        peer.transport,
+        peer.client,
+        peer.client_port,
+        peer.local,
+        peer.local_port,
+        size,
+    )
+
+
+def _flags(request: Request, reply: Reply) -> int:
+    flags = QR | request.flags & (RD | CD) | request.opcode << 11 | reply.rcode & 15
+    for bit, is_set in ((AA, reply.aa), (TC, reply.tc), (RA, reply.ra), (AD, reply.ad)):
+        if is_set:
+            flags |= bit
+    return flags
+
+
+def _reply_edns(request: Request, reply: Reply) -> Edns | None:
+    asked = request.edns
+    if asked is None:
+        return None
+    options = reply.options
+    if options is None:
+        options = tuple(option for option in asked.options if option[0] in ECHOED_OPTIONS)
+    return Edns(asked.size, asked.do, 0, options, reply.rcode >> 4)
+
+
+def _raise(error: Exception) -> None:
+    raise error

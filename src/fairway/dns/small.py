@@ -1,0 +1,249 @@
+"""Plugins of a few lines: acl, any, bufsize, loadbalance, local, minimal, nsid, whoami, dns64.
+
+Each changes the question on its way in or the answer on its way out, or answers a fixed thing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from fairway.config.corefile_settings import AclRule, AclSettings, Dns64Settings, LoadbalanceSettings
+from fairway.dns.model import Handler, Reply, Request, Transport
+from fairway.dns.server import DROP
+from fairway.wire.dns_message import Record, soa_rdata, srv_rdata
+from fairway.wire.dns_name import IN_ADDR_ARPA, ROOT, from_labels, from_text, longest_zone
+from fairway.wire.dns_types import CLASS_IN, Rcode, RRType
+
+T = TypeVar("T")
+NSID = 3
+
+
+def network_of(text: str) -> tuple[bytes, bytes]:
+    """A CIDR block as first and last packed address."""
+    network = ipaddress.ip_network(text)
+    return network.network_address.packed, network.broadcast_address.packed
+
+
+def is_within(address: bytes, block: tuple[bytes, bytes]) -> bool:
+    """The packed address lies in the block; families never mix."""
+    first, last = block
+    return len(address) == len(first) and first <= address <= last
+
+
+class Acl:
+    """Lets questions through, or not, by client and type; the first rule that fits decides."""
+
+    def __init__(self, settings: Sequence[AclSettings], following: Handler) -> None:
+        self.rules = [(rule, [network_of(text) for text in rule.networks]) for one in settings for rule in one.rules]
+        self.following = following
+
+    async def serve(self, request: Request) -> Reply:
+        """Ask the next plugin unless a rule forbids it."""
+        for rule, networks in self.rules:
+            if not self._fits(rule, networks, request):
+                continue
+            match rule.action:
+                case "block":
+                    return Reply(rcode=Rcode.REFUSED, source="acl")
+                case "filter":
+                    return Reply(rcode=Rcode.NOERROR, source="acl")
+                case "drop":
+                    return Reply(rcode=DROP, source="acl")
+            break
+        return await self.following.serve(request)
+
+    @staticmethod
+    def _fits(rule: AclRule, networks: list[tuple[bytes, bytes]], request: Request) -> bool:
+        if longest_zone(request.key, rule.zones) is None or (rule.types and request.type not in rule.types):
+            return False
+        return not networks or any(is_within(request.client, block) for block in networks)
+
+
+class Any:
+    """ANY is answered with one HINFO record (RFC 8482), so that nobody is flooded with its answer."""
+
+    def __init__(self, following: Handler) -> None:
+        self.following = following
+
+    async def serve(self, request: Request) -> Reply:
+        if request.type != RRType.ANY:
+            return await self.following.serve(request)
+        rdata = b"\x07RFC8482\x00"
+        return Reply(aa=True, answer=[Record(request.name, RRType.HINFO, 8482, rdata)], source="any")
+
+
+class Bufsize:
+    """Caps what a client says it can take, against fragments (RFC 9715)."""
+
+    def __init__(self, size: int, following: Handler) -> None:
+        self.size = size
+        self.following = following
+
+    async def serve(self, request: Request) -> Reply:
+        if request.edns is not None and request.edns.size > self.size:
+            request.edns = request.edns._replace(size=self.size)
+        return await self.following.serve(request)
+
+
+class Nsid:
+    """Names the server to whoever asks (RFC 5001)."""
+
+    def __init__(self, data: bytes, following: Handler) -> None:
+        self.data = data
+        self.following = following
+
+    async def serve(self, request: Request) -> Reply:
+        reply = await self.following.serve(request)
+        if request.edns is not None and any(code == NSID for code, _ in request.edns.options):
+            others = tuple(o for o in reply.options or () if o[0] != NSID)
+            reply.options = (*others, (NSID, self.data))
+        return reply
+
+
+class Minimal:
+    """Leaves out what an answer does not need: authority and additional records of successful answers."""
+
+    def __init__(self, following: Handler) -> None:
+        self.following = following
+
+    async def serve(self, request: Request) -> Reply:
+        reply = await self.following.serve(request)
+        if reply.rcode == Rcode.NOERROR and reply.answer and reply.stream is None:
+            reply.authority, reply.additional = [], []
+        return reply
+
+
+class Loadbalance:
+    """Shuffles addresses (and MX), keeps every CNAME in front, and puts preferred networks first."""
+
+    def __init__(self, settings: LoadbalanceSettings, random: Callable[[], float], following: Handler) -> None:
+        self.preferred = [network_of(text) for text in settings.prefer]
+        self._random = random
+        self.following = following
+
+    async def serve(self, request: Request) -> Reply:
+        reply = await self.following.serve(request)
+        if reply.stream is None and request.type not in {RRType.AXFR, RRType.IXFR}:
+            reply.answer = self._ordered(reply.answer)
+            reply.additional = self._ordered(reply.additional)
+        return reply
+
+    def _ordered(self, records: list[Record]) -> list[Record]:
+        if len(records) < 2:
+            return records
+        aliases = [r for r in records if r.type == RRType.CNAME]
+        addresses = shuffled([r for r in records if r.type in {RRType.A, RRType.AAAA}], self._random)
+        exchanges = shuffled([r for r in records if r.type == RRType.MX], self._random)
+        others = [r for r in records if r.type not in {RRType.CNAME, RRType.A, RRType.AAAA, RRType.MX}]
+        if self.preferred:
+            addresses.sort(key=lambda r: self._rank(r.rdata))
+        return [*aliases, *others, *addresses, *exchanges]
+
+    def _rank(self, address: bytes) -> int:
+        for rank, block in enumerate(self.preferred):
+            if is_within(address, block):
+                return rank
+        return len(self.preferred)
+
+
+def shuffled(items: list[T], random: Callable[[], float]) -> list[T]:
+    """In random order (Fisher and Yates); `random` gives numbers in [0, 1)."""
+    for i in range(len(items) - 1, 0, -1):
+        j = int(random() * (i + 1))
+        items[i], items[j] = items[j], items[i]
+    return items
+
+
+LOCALHOST = from_text("localhost")
+_LOCAL_ZONES = (LOCALHOST, from_labels([b"127"], IN_ADDR_ARPA), from_text("0.in-addr.arpa"),
+                from_text("255.in-addr.arpa"))  # fmt: skip
+_LOOPBACK = {RRType.A: b"\x7f\0\0\1", RRType.AAAA: bytes(15) + b"\1"}
+LOCAL_TTL = 604800
+
+
+class Local:
+    """Answers localhost and the reverse names that no upstream should see (RFC 6303, RFC 6761)."""
+
+    def __init__(self, following: Handler) -> None:
+        self.following = following
+
+    async def serve(self, request: Request) -> Reply:
+        zone = longest_zone(request.key, _LOCAL_ZONES)
+        is_searched = request.key.startswith(LOCALHOST[:-1]) and request.key != LOCALHOST
+        if zone is None and not is_searched:
+            return await self.following.serve(request)
+        reply = Reply(aa=True, source="local")
+        if request.key == LOCALHOST or is_searched:
+            if request.type in _LOOPBACK:
+                reply.answer = [Record(request.name, request.type, LOCAL_TTL, _LOOPBACK[RRType(request.type)])]
+        elif zone == request.key and request.type in {RRType.NS, RRType.SOA}:
+            rdata = LOCALHOST if request.type == RRType.NS else _local_soa()
+            reply.answer = [Record(request.name, request.type, LOCAL_TTL, rdata)]
+        elif request.key == from_text("1.0.0.127.in-addr.arpa") and request.type == RRType.PTR:
+            reply.answer = [Record(request.name, RRType.PTR, LOCAL_TTL, LOCALHOST)]
+        if not reply.answer:
+            reply.authority = [Record(zone or request.name, RRType.SOA, LOCAL_TTL, _local_soa())]
+        return reply
+
+
+def _local_soa() -> bytes:
+    return soa_rdata(LOCALHOST, from_labels([b"root"], LOCALHOST), (1, 0, 0, 0, LOCAL_TTL))
+
+
+class Whoami:
+    """Answers with the client's own address and port."""
+
+    async def serve(self, request: Request) -> Reply:
+        rtype = RRType.A if len(request.client) == 4 else RRType.AAAA
+        protocol = b"_udp" if request.transport is Transport.UDP else b"_tcp"
+        port = Record(from_labels([protocol], request.name), RRType.SRV, 0, srv_rdata(0, request.client_port, ROOT))
+        address = Record(request.name, rtype, 0, request.client, CLASS_IN)
+        return Reply(aa=True, additional=[address, port], source="whoami")
+
+
+class Dns64:
+    """Makes AAAA records from A records, for clients that have IPv6 alone (RFC 6147)."""
+
+    def __init__(self, settings: Dns64Settings, following: Handler) -> None:
+        network = ipaddress.IPv6Network(settings.prefix)
+        self.prefix = network.network_address.packed[: network.prefixlen // 8]
+        self.settings = settings
+        self.following = following
+
+    async def serve(self, request: Request) -> Reply:
+        reply = await self.following.serve(request)
+        if not self._is_wanted(request, reply):
+            return reply
+        found = await self.following.serve(request.asking(request.name, RRType.A))
+        if found.rcode != Rcode.NOERROR or not any(r.type == RRType.A for r in found.answer):
+            return reply
+        lowest = min((r.ttl for r in reply.authority if r.type == RRType.SOA), default=600)
+        answer = [
+            Record(r.name, RRType.AAAA, min(r.ttl, lowest), self.embed(r.rdata)) if r.type == RRType.A else r
+            for r in found.answer
+        ]
+        return Reply(Rcode.NOERROR, found.aa, found.ra, answer=answer, source="dns64")
+
+    def _is_wanted(self, request: Request, reply: Reply) -> bool:
+        if request.type != RRType.AAAA or request.rclass != CLASS_IN:
+            return False
+        if len(request.client) == 4 and not self.settings.allow_ipv4:
+            return False
+        if reply.rcode == Rcode.NXDOMAIN:
+            return False
+        return self.settings.translate_all or not any(r.type == RRType.AAAA for r in reply.answer)
+
+    def embed(self, address: bytes) -> bytes:
+        """The IPv4 address behind the prefix; bits 64 to 71 stay zero (RFC 6052, section 2.2)."""
+        room = 8 - len(self.prefix)
+        if room <= 0:
+            return self.prefix + address if len(self.prefix) == 12 else self.prefix + b"\0" + address + bytes(3)
+        return (self.prefix + address[:room] + b"\0" + address[room:]).ljust(16, b"\0")
+
+
+def address_text(address: bytes) -> str:
+    """`10.0.0.1`, `fd00::1`."""
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
