@@ -243,7 +243,7 @@ class Lookup:
         for service in self.state.services_at(address):
             if self._is_listed(service.name.namespace):
                 return [_owner(service.name.name, service.name.namespace, "svc")]
-        names = []
+        names: list[tuple[bytes, ...]] = []
         for row in self.state.slices_at(address):
             if self._is_listed(row.name.namespace):
                 above = _owner(row.service, row.name.namespace, "svc")

@@ -1,0 +1,1 @@
+"""Sockets of the DNS: listeners for UDP, TCP and TLS, upstreams, and the fast path in C."""

@@ -1,0 +1,196 @@
+"""UDP listening in plain Python: one socket, read by the event loop.
+
+A query that can be answered without waiting is answered at once; one that waits for an upstream becomes a task, so that
+it holds up nobody. Replies leave from the address that was asked, whatever address the socket is bound to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import struct
+from collections.abc import Coroutine
+from typing import Any
+
+from fairway.dns.model import Transport
+from fairway.dns.server import Peer, Server
+from fairway.io.dns.addresses import ListenAddress, unmapped
+from fairway.values.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+BATCH = 64
+"""Datagrams read before the event loop gets its turn."""
+RECEIVE_BUFFER = 4 * 1024 * 1024
+_IP_PKTINFO = 8
+_IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50
+_IN_PKTINFO = struct.Struct("=i4s4s")
+_IN6_PKTINFO = struct.Struct("=16sI")
+_ANCILLARY = 128
+
+
+def open_udp(address: ListenAddress, *, shared: bool = True) -> socket.socket:
+    """A bound UDP socket that says for each datagram which local address it came to. Raises ConfigError."""
+    sock = _open(address, socket.SOCK_DGRAM, shared=shared)
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, 33, RECEIVE_BUFFER)  # SO_RCVBUFFORCE: beyond rmem_max, needs CAP_NET_ADMIN
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+    elif address.host == "::":
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    return sock
+
+
+def open_tcp(address: ListenAddress) -> socket.socket:
+    """A listening TCP socket. Raises ConfigError."""
+    sock = _open(address, socket.SOCK_STREAM, shared=True)
+    sock.listen(1024)
+    return sock
+
+
+def _open(address: ListenAddress, kind: socket.SocketKind, *, shared: bool) -> socket.socket:
+    host = address.host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        sock = socket.socket(family, kind)
+    except OSError:
+        if host != "::":
+            raise ConfigError(f"listen {address}: this machine has no IPv6") from None
+        sock, host = socket.socket(socket.AF_INET, kind), "0.0.0.0"
+    try:
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
+        if kind is socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # An address that comes later (a node-local listener's) can be bound now.
+        sock.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND
+        sock.bind((host, address.port))
+    except OSError as error:
+        sock.close()
+        raise ConfigError(f"listen {address}: {error.strerror}") from None
+    sock.setblocking(False)
+    return sock
+
+
+class Origin:
+    """Where a datagram came from and to: enough to answer it."""
+
+    __slots__ = ("client", "local", "reply_to")
+
+    def __init__(self, client: tuple[Any, ...], local: bytes, reply_to: list[tuple[int, int, bytes]]) -> None:
+        self.client = client
+        self.local = local
+        self.reply_to = reply_to
+
+
+def read_origin(ancillary: list[tuple[int, int, bytes]], client: tuple[Any, ...], bound: bytes) -> Origin:
+    """Take the local address from the packet information; without any it is the bound one."""
+    for level, kind, data in ancillary:
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+            _index, local, _destination = _IN_PKTINFO.unpack_from(data)
+            return Origin(client, local, [(level, kind, _IN_PKTINFO.pack(0, local, bytes(4)))])
+        if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
+            local, index = _IN6_PKTINFO.unpack_from(data)
+            # The interface matters for link-local addresses alone; for others the route decides.
+            index = index if local[0] == 0xFE and local[1] & 0xC0 == 0x80 else 0
+            plain = local[12:] if local.startswith(bytes(10) + b"\xff\xff") else local
+            return Origin(client, plain, [(level, kind, _IN6_PKTINFO.pack(local, index))])
+    return Origin(client, bound, [])
+
+
+class UdpListener:
+    """Answers what comes to one socket by `server`, which may be exchanged at any time."""
+
+    def __init__(self, address: ListenAddress, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        self.address = address
+        self.server = server
+        self._loop = loop
+        self.socket = open_udp(address)
+        self._bound = unmapped(self.socket.getsockname()[0])
+        self._tasks: set[asyncio.Task[list[bytes]]] = set()
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._loop.add_reader(self.socket.fileno(), self._readable)
+
+    def close(self) -> None:
+        """Stop reading; answers under way are still sent."""
+        self._loop.remove_reader(self.socket.fileno())
+        if not self._tasks:
+            self.socket.close()
+
+    def _readable(self) -> None:
+        for _ in range(BATCH):
+            try:
+                data, ancillary, _flags, client = self.socket.recvmsg(65535, _ANCILLARY)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                log.debug("listen=%s error='%s'", self.address, error)  # an ICMP error of an earlier reply
+                continue
+            self.handle(data, read_origin(ancillary, client, self._bound))
+
+    def handle(self, data: bytes, origin: Origin) -> None:
+        """Answer one datagram, now or later."""
+        peer = Peer(
+            Transport.UDP, unmapped(origin.client[0]), origin.client[1], origin.local, self.address.port
+        )
+        work = self.server.answer(data, peer)
+        waits, replies = step(work)
+        if not waits:
+            self._send(replies, origin)
+            return
+        task = self._loop.create_task(resume(work, waits))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._finished(done, origin))
+
+    def _finished(self, task: asyncio.Task[list[bytes]], origin: Origin) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            self._send(task.result(), origin)
+
+    def _send(self, replies: list[bytes], origin: Origin) -> None:
+        for reply in replies:
+            # A full send buffer or an unreachable client: to both, the client's retry is the answer.
+            with contextlib.suppress(OSError):
+                self.socket.sendmsg([reply], origin.reply_to, 0, origin.client)
+
+
+def step(work: Coroutine[Any, Any, list[bytes]]) -> tuple[list[Any], list[bytes]]:
+    """Run a coroutine to its end or to where it first waits: what it waits for, or its result."""
+    try:
+        return [work.send(None)], []
+    except StopIteration as end:
+        return [], end.value
+
+
+class _Resumed:
+    """Awaits what a coroutine already waits for, then the rest of it."""
+
+    def __init__(self, work: Coroutine[Any, Any, list[bytes]], waits: list[Any]) -> None:
+        self._work, self._waits = work, waits
+
+    def __await__(self) -> Any:
+        found = self._waits[0]
+        while True:
+            try:
+                sent = yield found
+            except BaseException as error:  # noqa: BLE001 - cancellation too belongs to the coroutine inside
+                step_one = self._work.throw
+                argument: Any = error
+            else:
+                step_one, argument = self._work.send, sent
+            try:
+                found = step_one(argument)
+            except StopIteration as end:
+                return end.value
+
+
+async def resume(work: Coroutine[Any, Any, list[bytes]], waits: list[Any]) -> list[bytes]:
+    """The rest of a coroutine that `step` began."""
+    result: list[bytes] = await _Resumed(work, waits)
+    return result
