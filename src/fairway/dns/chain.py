@@ -18,6 +18,7 @@ from fairway.dns.forward import Forward, Upstream
 from fairway.dns.hosts import Hosts
 from fairway.dns.kubernetes import Kubernetes, KubernetesOptions
 from fairway.dns.logging import Errors, Log
+from fairway.dns.loop import Loop
 from fairway.dns.lookup import LookupOptions, PodMode
 from fairway.dns.model import EndOfChain, Handler, Request
 from fairway.dns.rewrite import Rewrite
@@ -94,6 +95,7 @@ class Chain:
     files: list[tuple[config.FileSettings, ZoneFile]] = field(default_factory=list)
     errors: list[Errors] = field(default_factory=list)
     external: list[External] = field(default_factory=list)
+    loops: list[Loop] = field(default_factory=list)
 
 
 class _Transferable:
@@ -171,6 +173,9 @@ class _Builder:
             case config.ErrorsSettings():
                 chain.errors.append(Errors(settings, world.write_error, world.now, following))
                 return chain.errors[-1]
+            case config.LoopSettings():
+                chain.loops.append(Loop(chain.settings.zones[0], world.random, following))
+                return chain.loops[-1]
             case config.WhoamiSettings():
                 return Whoami()
         return None

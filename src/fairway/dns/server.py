@@ -44,7 +44,9 @@ class Peer(NamedTuple):
 class Observer(Protocol):
     """Hears of every answer: metrics."""
 
-    def answered(self, server: str, zone: str, request: Request, reply: Reply, size: int) -> None: ...
+    def answered(self, labels: tuple[str, str], request: Request, reply: Reply, size: int, seconds: float) -> None:
+        """Labels: server (`dns://:53`) and zone, as CoreDNS' metrics call them; size is that of the reply."""
+        ...
 
 
 class Block(NamedTuple):
@@ -58,10 +60,17 @@ class Block(NamedTuple):
 class Server:
     """All server blocks that share one listening address."""
 
-    def __init__(self, label: str, blocks: Sequence[Block], observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self,
+        label: str,
+        blocks: Sequence[Block],
+        observers: Sequence[Observer] = (),
+        now: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self.label = label
         self._blocks = {block.zone: block for block in blocks}
         self._observers = observers
+        self._now = now
         self.report: Callable[[Request, Exception], None] = lambda _request, error: _raise(error)
 
     async def answer(self, data: bytes, peer: Peer) -> list[bytes]:
@@ -75,25 +84,26 @@ class Server:
             message = read_message(data)
         except MalformedMessageError:
             return [_header_only(data, Rcode.FORMERR, Opcode.QUERY)]
-        request = _request(message, peer, len(data))
+        request, start = _request(message, peer, len(data)), self._now()
         reply = await self.reply(request)
-        return self._written(message, request, reply)
+        written = self._written(message, request, reply)
+        self._observe(request, reply, sum(map(len, written)), self._now() - start)
+        return written
 
     async def reply(self, request: Request) -> Reply:
         """The reply to a request, refused if nobody serves its zone."""
         if request.rclass != CLASS_IN:
-            return self._observed(request, refusal(Rcode.REFUSED), None)
+            return refusal(Rcode.REFUSED)
         if request.edns is not None and request.edns.version:
-            return self._observed(request, refusal(Rcode.BADVERS), None)
+            return refusal(Rcode.BADVERS)
         block = self._block(request)
         if block is None or block.chain is None:
-            return self._observed(request, refusal(Rcode.REFUSED), block)
+            return refusal(Rcode.REFUSED)
         try:
-            reply = await block.chain.serve(request)
+            return await block.chain.serve(request)
         except Exception as error:
             self.report(request, error)
-            reply = refusal(Rcode.SERVFAIL, f"fault: {error}")
-        return self._observed(request, reply, block)
+            return refusal(Rcode.SERVFAIL, f"fault: {error}")
 
     async def resolve(self, request: Request, name: Name, rtype: int) -> Resolved:
         """Ask for a name that an answer points to, as the same client would."""
@@ -120,12 +130,13 @@ class Server:
             # A DS record belongs to the parent: go on looking, and take this one only if there is no other.
         return found
 
-    def _observed(self, request: Request, reply: Reply, block: Block | None) -> Reply:
-        if request.transport is not Transport.INTERNAL:
-            zone = block.label if block else "dropped"
-            for observer in self._observers:
-                observer.answered(self.label, zone, request, reply, 0)
-        return reply
+    def _observe(self, request: Request, reply: Reply, size: int, seconds: float) -> None:
+        if not self._observers:
+            return
+        block = self._block(request)
+        labels = (self.label, block.label if block else "dropped")
+        for observer in self._observers:
+            observer.answered(labels, request, reply, size, seconds)
 
     def _written(self, message: Message, request: Request, reply: Reply) -> list[bytes]:
         if reply.rcode == DROP:

@@ -1,0 +1,462 @@
+"""The DNS server's loop: a Corefile, the objects it needs, listeners; and all of it anew when the file changes.
+
+Decides when to start answering (synced, or the start-up time-out has passed), what survives a reload (listeners of the
+same address, rows of the same API server) and what a bad file does (nothing but a line in the log). Answers are
+`fairway.dns`' business; sockets, files and the API come in through `DnsWorld`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, Protocol
+
+from fairway.agents.feed import Feed, Source
+from fairway.config import corefile_settings as config
+from fairway.dns import rows
+from fairway.dns.chain import Chain, World, build_chain
+from fairway.dns.forward import Forward, Health, UpstreamError
+from fairway.dns.hosts import Hosts
+from fairway.dns.loop import Loop
+from fairway.dns.model import Request, Transport
+from fairway.dns.server import Block, Observer, Server
+from fairway.dns.state import ClusterState
+from fairway.dns.zonefile import ZoneFile, read_zone
+from fairway.values.errors import ConfigError, FairwayError
+from fairway.wire.dns_name import to_text
+from fairway.wire.dns_types import RRType
+
+log = logging.getLogger(__name__)
+
+PROBES = 10
+"""How often the loop plugin's question is sent until an upstream answers it."""
+LIVE_PODS = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"
+
+
+class Endpoint(NamedTuple):
+    """Where to listen; `::` stands for every address."""
+
+    host: str
+    port: int
+    is_tls: bool
+
+
+class Listener(Protocol):
+    """Answers what comes to one address by `server`."""
+
+    server: Server
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class HttpServer(Protocol):
+    """Serves a few pages."""
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class DnsWorld(World, Protocol):
+    """Everything outside that the loop needs."""
+
+    def wall_clock(self) -> float:
+        """Seconds since 1970."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    def read_settings(self) -> tuple[str, config.CorefileSettings]:
+        """Read the Corefile: something that changes with its text, and what it says. Raises ConfigError."""
+        ...
+
+    def read_file(self, path: str, root: str) -> str:
+        """Raises OSError."""
+        ...
+
+    def sources(
+        self, settings: config.KubernetesSettings, feeds: Sequence[Feed[Any]]
+    ) -> tuple[list[Source], Callable[[], Any]]:
+        """What feeds the sinks, and how to end it; the second gives an awaitable. Raises ConfigError."""
+        ...
+
+    def endpoints(self, settings: config.ServerSettings) -> list[tuple[config.ServerKey, Endpoint]]:
+        """Where a server block listens. Raises ConfigError."""
+        ...
+
+    def own_addresses(self, settings: config.ServerSettings) -> tuple[bytes, ...]:
+        """Addresses that others know the server by."""
+        ...
+
+    def listen(self, endpoint: Endpoint, server: Server, tls: config.TlsSettings | None) -> Listener:
+        """Raises ConfigError."""
+        ...
+
+    def http(self, address: str, pages: dict[str, Callable[[], tuple[int, str, bytes]]]) -> HttpServer:
+        """Raises ConfigError when it is started and the address cannot be had."""
+        ...
+
+
+def cluster_key(settings: object) -> object:
+    """What of the settings decides which rows are kept: two plugins with the same share them."""
+    assert isinstance(settings, config.KubernetesSettings)
+    return (
+        settings.endpoint,
+        settings.kubeconfig,
+        settings.context,
+        settings.tls,
+        settings.labels,
+        settings.namespace_labels,
+        settings.pods == "verified",
+        settings.endpoint_pod_names,
+        settings.has_endpoints,
+        bool(settings.multicluster),
+        settings.zonal,
+    )
+
+
+class Cluster:
+    """One API server's rows, and what keeps them up to date."""
+
+    def __init__(self, settings: config.KubernetesSettings, world: DnsWorld) -> None:
+        self.state = ClusterState(self._changed)
+        self.listeners: list[Callable[[], None]] = []
+        self._world = world
+        self.serial = int(world.wall_clock())
+        self._sources, self._close = world.sources(settings, self._feeds(settings))
+        self._tasks = [asyncio.create_task(source.run()) for source in self._sources]
+
+    def _feeds(self, settings: config.KubernetesSettings) -> list[Feed[Any]]:
+        state, labels = self.state, settings.labels
+        feeds: list[Feed[Any]] = [
+            Feed(rows.NAMESPACES, state.namespaces, labels=settings.namespace_labels),
+            Feed(rows.SERVICES, state.services, labels=labels),
+        ]
+        if settings.has_endpoints:
+            kind = rows.slices(pod_names=settings.endpoint_pod_names, zones=settings.zonal)
+            feeds.append(Feed(kind, state.slices, labels=labels))
+        if settings.pods == "verified":
+            feeds.append(Feed(rows.PODS, state.pods, labels=labels, fields=LIVE_PODS))
+        if settings.multicluster:
+            feeds.append(Feed(rows.IMPORTS, state.imports, is_optional=True))
+        return feeds
+
+    @property
+    def has_synced(self) -> bool:
+        return all(source.has_synced for source in self._sources)
+
+    @property
+    def is_current(self) -> bool:
+        """Synced, and everything can be followed."""
+        return self.has_synced and all(source.stale_since is None for source in self._sources)
+
+    def _changed(self) -> None:
+        self.serial = int(self._world.wall_clock())
+        if self.has_synced:
+            for listener in self.listeners:
+                listener()
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._close()
+
+
+class Generation:
+    """All that one reading of the Corefile brought to life, but the listeners."""
+
+    def __init__(self, settings: config.CorefileSettings, chains: list[Chain]) -> None:
+        self.settings = settings
+        self.chains = chains
+        self.servers: dict[Endpoint, Server] = {}
+        self.tls: dict[Endpoint, config.TlsSettings | None] = {}
+        self.clusters: dict[object, Cluster] = {}
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def close(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+class DnsAgent:
+    """Runs servers as the Corefile says, until stopped."""
+
+    def __init__(self, world: DnsWorld, observers: Sequence[Observer] = ()) -> None:
+        self._world = world
+        self._observers = observers
+        self._generation: Generation | None = None
+        self._clusters: dict[object, Cluster] = {}
+        self._listeners: dict[Endpoint, Listener] = {}
+        self._version = ""
+        self.failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Set when the server cannot go on (a forwarding loop)."""
+        self.reload_failures = 0
+        self.started: list[Callable[[Generation], None]] = []
+        """Called with each new generation before it answers."""
+
+    @property
+    def generation(self) -> Generation:
+        assert self._generation is not None
+        return self._generation
+
+    @property
+    def is_ready(self) -> bool:
+        """Every watch of the present Corefile has listed once."""
+        return self._generation is not None and all(c.has_synced for c in self._generation.clusters.values())
+
+    @property
+    def listeners(self) -> dict[Endpoint, Listener]:
+        return dict(self._listeners)
+
+    # -- start, reload, stop
+
+    async def start(self) -> None:
+        """Read the Corefile and answer. Raises ConfigError."""
+        self._version, settings = self._world.read_settings()
+        await self._install(settings)
+
+    async def reload(self) -> bool:
+        """Read the Corefile again, if it has changed; a bad one changes nothing. True when it was taken."""
+        try:
+            version, settings = self._world.read_settings()
+            if version == self._version:
+                return False
+            self._version = version
+            await self._install(settings)
+        except (FairwayError, OSError) as error:
+            self.reload_failures += 1
+            log.error("msg='the Corefile was not taken, the old one stays' error='%s'", error)
+            return False
+        log.info("msg='the Corefile has changed and was taken'")
+        return True
+
+    async def follow_file(self) -> None:
+        """Reload when the file changes, as the `reload` plugin asks; returns when nobody asks."""
+        while (wanted := self._reload_settings()) is not None and wanted.interval:
+            await self._world.sleep(wanted.interval + self._world.random() * wanted.jitter)
+            await self.reload()
+
+    def _reload_settings(self) -> config.ReloadSettings | None:
+        found = [p for s in self.generation.settings.servers for p in s.plugins if isinstance(p, config.ReloadSettings)]
+        return found[0] if found else None
+
+    async def close(self) -> None:
+        """Stop answering and following."""
+        await asyncio.gather(*(listener.close() for listener in self._listeners.values()), return_exceptions=True)
+        if self._generation is not None:
+            await self._generation.close()
+        await asyncio.gather(*(cluster.close() for cluster in self._clusters.values()), return_exceptions=True)
+
+    # -- generations
+
+    async def _install(self, settings: config.CorefileSettings) -> None:
+        generation = self._build(settings)
+        try:
+            await self._wait_synced(generation)
+            for hook in self.started:
+                hook(generation)
+            await self._take_over(generation)
+        except BaseException:
+            await generation.close()
+            await self._drop_clusters(self._generation)
+            raise
+        old, self._generation = self._generation, generation
+        if old is not None:
+            await old.close()
+        await self._drop_clusters(generation)
+        generation.tasks += [
+            asyncio.create_task(self._probe_loop(loop, chain)) for chain in generation.chains for loop in chain.loops
+        ]
+
+    def _build(self, settings: config.CorefileSettings) -> Generation:
+        generation = Generation(settings, [])
+
+        def state(wanted: object) -> ClusterState:
+            return self._cluster(wanted, generation).state
+
+        blocks: dict[Endpoint, list[Block]] = {}
+        for one in settings.servers:
+            chain = build_chain(one, self._world, state)
+            generation.chains.append(chain)
+            for key, endpoint in self._world.endpoints(one):
+                block = Block(key.zone, chain.first if one.plugins else None, to_text(key.zone))
+                blocks.setdefault(endpoint, []).append(block)
+                generation.tls[endpoint] = one.tls
+                if key.is_tls and one.tls is None:
+                    raise ConfigError(f"{one.place}: tls:// needs a line 'tls CERTIFICATE KEY'")
+        for endpoint, found in blocks.items():
+            server = Server(_label(endpoint), found, self._observers, self._world.now)
+            server.report = self._report
+            generation.servers[endpoint] = server
+        for chain in generation.chains:
+            self._connect(chain, generation)
+        return generation
+
+    def _cluster(self, settings: object, generation: Generation) -> Cluster:
+        assert isinstance(settings, config.KubernetesSettings)
+        key = cluster_key(settings)
+        if key not in self._clusters:
+            self._clusters[key] = Cluster(settings, self._world)
+        return generation.clusters.setdefault(key, self._clusters[key])
+
+    def _connect(self, chain: Chain, generation: Generation) -> None:
+        """Give the plugins what only exists now: servers, addresses, clusters, and tasks that feed them."""
+        endpoints = [endpoint for _, endpoint in self._world.endpoints(chain.settings)]
+        server = generation.servers[endpoints[0]] if endpoints else None
+        own = self._world.own_addresses(chain.settings)
+        for settings, plugin in chain.kubernetes:
+            cluster = generation.clusters[cluster_key(settings)]
+            plugin.local = own
+            plugin.has_synced = lambda c=cluster: c.has_synced  # type: ignore[misc]
+            plugin.serial = lambda _count, c=cluster: c.serial  # type: ignore[misc]
+            if server is not None:
+                plugin.resolve = server.resolve
+        for forward in chain.forwards:
+            forward.wake_checker = lambda host, f=forward: self._wake_checker(f, host, generation)  # type: ignore[misc]
+        for hosts in chain.hosts:
+            self._follow_hosts(hosts, chain.settings.root, generation)
+        for zone_settings, plugin_file in chain.files:
+            self._follow_zone(zone_settings, plugin_file, chain.settings.root, generation)
+
+    async def _wait_synced(self, generation: Generation) -> None:
+        wanted = [s for chain in generation.chains for s, _ in chain.kubernetes]
+        if not wanted:
+            return
+        deadline = self._world.now() + max(s.startup_timeout for s in wanted)
+        said = False
+        while not all(c.has_synced for c in generation.clusters.values()):
+            if self._world.now() >= deadline:
+                log.warning("msg='starting server with unsynced Kubernetes API'")
+                return
+            if not said and deadline - self._world.now() < max(s.startup_timeout for s in wanted) - 0.5:
+                log.info("msg='waiting for Kubernetes API before starting server'")
+                said = True
+            await self._world.sleep(0.005)
+
+    async def _take_over(self, generation: Generation) -> None:
+        """Open what is new before anything old is closed; what stays only learns of its new server."""
+        opened: dict[Endpoint, Listener] = {}
+        try:
+            for endpoint, server in generation.servers.items():
+                if endpoint not in self._listeners:
+                    opened[endpoint] = self._world.listen(endpoint, server, generation.tls[endpoint])
+                    await opened[endpoint].start()
+        except BaseException:
+            await asyncio.gather(*(listener.close() for listener in opened.values()), return_exceptions=True)
+            raise
+        for endpoint, listener in self._listeners.items():
+            if endpoint in generation.servers:
+                listener.server = generation.servers[endpoint]
+        gone = [endpoint for endpoint in self._listeners if endpoint not in generation.servers]
+        await asyncio.gather(*(self._listeners.pop(endpoint).close() for endpoint in gone), return_exceptions=True)
+        self._listeners |= opened
+
+    async def _drop_clusters(self, generation: Generation | None) -> None:
+        kept = generation.clusters if generation is not None else {}
+        for key in [key for key in self._clusters if key not in kept]:
+            await self._clusters.pop(key).close()
+
+    def _report(self, request: Request, error: Exception) -> None:
+        name = to_text(request.name)
+        log.error("name=%s type=%d msg='a fault while answering'", name, request.type, exc_info=error)
+
+    # -- what plugins need done
+
+    def _wake_checker(self, forward: Forward, host: Health, generation: Generation) -> None:
+        if not host.is_checking:
+            host.is_checking = True
+            generation.tasks.append(asyncio.create_task(self._check(forward, host)))
+
+    async def _check(self, forward: Forward, host: Health) -> None:
+        """Ask until the upstream answers again."""
+        settings = forward.settings
+        try:
+            while True:
+                try:
+                    await host.upstream.exchange(forward.check_query(), stream=settings.force_tcp, seconds=1.0)
+                except UpstreamError:
+                    forward.checked(host, is_alive=False)
+                else:
+                    forward.checked(host, is_alive=True)
+                    return
+                await self._world.sleep(settings.health_interval or 0.5)
+        finally:
+            host.is_checking = False
+
+    def _follow_hosts(self, hosts: Hosts, root: str, generation: Generation) -> None:
+        settings = hosts.settings
+        if not settings.file:
+            return
+        last = ""
+
+        def load() -> None:
+            nonlocal last
+            with suppress(OSError):  # as CoreDNS: a file that is not there yet may come
+                text = self._world.read_file(settings.file, root)
+                if text != last:
+                    hosts.load(text)
+                    last = text
+
+        load()
+        if settings.reload:
+            generation.tasks.append(asyncio.create_task(self._every(settings.reload, load)))
+
+    def _follow_zone(self, settings: config.FileSettings, plugin: ZoneFile, root: str, generation: Generation) -> None:
+        last = ""
+
+        def load() -> None:
+            nonlocal last
+            text = self._world.read_file(settings.file, root)
+            if text != last:
+                plugin.zones = {zone: read_zone(text, zone, settings.file) for zone in settings.zones}
+                last = text
+
+        def again() -> None:
+            try:
+                load()
+            except (OSError, ConfigError) as error:
+                log.error("file=%s msg='the zone was not taken, the old one stays' error='%s'", settings.file, error)
+
+        try:
+            load()
+        except OSError as error:
+            raise ConfigError(f"file {settings.file}: {error.strerror}") from None
+        if settings.reload:
+            generation.tasks.append(asyncio.create_task(self._every(settings.reload, again)))
+
+    async def _every(self, seconds: float, work: Callable[[], None]) -> None:
+        while True:
+            await self._world.sleep(seconds)
+            work()
+
+    async def _probe_loop(self, loop: Loop, chain: Chain) -> None:
+        """Send the loop plugin's question through the chain; if it comes back, end."""
+
+        def detected(request: Request) -> None:
+            if not self.failure.done():
+                zone = to_text(chain.settings.zones[0])
+                self.failure.set_result(
+                    f"Loop ({request.client.hex()} -> :{chain.settings.keys[0].port}) detected for zone {zone!r}: what"
+                    f" is forwarded comes back to this server. Query: HINFO {to_text(loop.name)}"
+                )
+
+        loop.detected = detected
+        question = Request(loop.name, loop.name, RRType.HINFO, transport=Transport.UDP, flags=0x0100)
+        for _ in range(PROBES):
+            loop.seen = 0
+            reply = await chain.first.serve(question)
+            if not reply.is_refusal:
+                break
+            await self._world.sleep(2.0)
+        loop.is_active = False
+
+
+def _label(endpoint: Endpoint) -> str:
+    host = "" if endpoint.host == "::" else f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"{'tls' if endpoint.is_tls else 'dns'}://{host}:{endpoint.port}"
