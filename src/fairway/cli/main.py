@@ -39,6 +39,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("up", "fairway.cli.up", "a node, pods and a client on this machine, Services on the real kernel"),
     Command("proxy", "fairway.cli.proxy", "the Service proxy of this node; takes kube-proxy's configuration and flags"),
+    Command("dns", "fairway.cli.dns", "the cluster's DNS server; takes CoreDNS' Corefile as it is"),
     Command("explain", "fairway.cli.explain", "where a packet goes and why, step by step"),
     Command("services", "fairway.cli.services", "frontends and backends as this node plans them"),
 )

@@ -208,7 +208,7 @@ class Lookup:
         self, service: ServiceRow, name: ParsedName, slices: list[SliceRow], zone: str
     ) -> Iterator[Target]:
         for row in slices:
-            if name.cluster and row.cluster.lower() != name.cluster:
+            if name.endpoint and row.imported and row.cluster.lower() != name.cluster:
                 continue
             ports = [p for p in row.ports if _matches(name, p)]
             if not ports:

@@ -6,9 +6,8 @@ import ipaddress
 import socket
 from dataclasses import dataclass
 
-from pyroute2 import IPRoute
-
 from fairway.config.corefile_settings import BindSettings
+from fairway.io.netlink.addresses import Links
 from fairway.values.errors import ConfigError
 
 
@@ -28,14 +27,13 @@ class ListenAddress:
 
 def interface_addresses() -> dict[str, list[str]]:
     """Addresses by the interface that has them."""
-    with IPRoute() as route:
-        names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in route.get_links()}
-        found: dict[str, list[str]] = {name: [] for name in names.values()}
-        for one in route.get_addr():
-            address = one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")
-            if address:
-                found.setdefault(names.get(one["index"], ""), []).append(address)
-    return found
+    with Links() as links:
+        interfaces = links.interfaces()
+        found: dict[int, list[str]] = {one.number: [] for one in interfaces}
+        names = {one.number: one.name for one in interfaces}
+        for row in links.addresses():
+            found.setdefault(row.interface, []).append(str(row.address))
+    return {names.get(index, str(index)): addresses for index, addresses in found.items()}
 
 
 def listen_hosts(bind: BindSettings, place: str) -> tuple[str, ...]:

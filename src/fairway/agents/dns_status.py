@@ -1,0 +1,154 @@
+"""What the DNS server says of itself over HTTP: health, readiness, metrics, under CoreDNS' names and ports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from fairway import __version__
+from fairway.agents.dns import DnsAgent, DnsWorld, HttpServer
+from fairway.config import corefile_settings as config
+from fairway.dns.chain import Chain
+from fairway.dns.metrics import Exposition, Labels, Metrics
+from fairway.wire.dns_name import to_text
+
+Page = Callable[[], tuple[int, str, bytes]]
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class StatusPages:
+    """The HTTP servers that the Corefile asks for."""
+
+    def __init__(self, agent: DnsAgent, metrics: Metrics, world: DnsWorld) -> None:
+        self._agent = agent
+        self._metrics = metrics
+        self._world = world
+        self._servers: list[HttpServer] = []
+        self._was_ready = False
+        self.is_lame = False
+        self.collectors: list[Callable[[Metrics], None]] = []
+        """Bring counts from elsewhere up to date before they are shown."""
+
+    async def start(self) -> None:
+        """Serve what the present Corefile asks for. Raises ConfigError when an address cannot be had."""
+        pages: dict[str, dict[str, Page]] = {}
+        for settings in self._plugins():
+            match settings:
+                case config.HealthSettings():
+                    pages.setdefault(settings.address, {})["/health"] = self.health
+                case config.ReadySettings():
+                    pages.setdefault(settings.address, {})["/ready"] = self.ready
+                case config.PrometheusSettings():
+                    pages.setdefault(settings.address, {})["/metrics"] = self.metrics
+        for address, found in pages.items():
+            server = self._world.http(address, found)
+            await server.start()
+            self._servers.append(server)
+
+    async def close(self) -> None:
+        for server in self._servers:
+            with suppress(Exception):
+                await server.close()
+
+    async def lame_duck(self) -> None:
+        """Say that this server is going, and go on answering for as long as the Corefile says."""
+        self.is_lame = True
+        seconds = max((s.lameduck for s in self._plugins() if isinstance(s, config.HealthSettings)), default=0.0)
+        if seconds:
+            await self._world.sleep(seconds)
+
+    def _plugins(self) -> list[object]:
+        return [p for server in self._agent.generation.settings.servers for p in server.plugins]
+
+    # -- pages
+
+    def health(self) -> tuple[int, str, bytes]:
+        return 200, "text/plain", b"OK"
+
+    def ready(self) -> tuple[int, str, bytes]:
+        """Ready once every watch has listed; stays so, unless it shall be watched, until the server goes."""
+        settings = [s for s in self._plugins() if isinstance(s, config.ReadySettings)]
+        is_ready = self._agent.is_ready
+        self._was_ready = is_ready or (self._was_ready and not any(s.is_continuous for s in settings))
+        if self._was_ready and not self.is_lame:
+            return 200, "text/plain", b"OK"
+        return 503, "text/plain", b"kubernetes" if not self._was_ready else b"shutting down"
+
+    def metrics(self) -> tuple[int, str, bytes]:
+        """Everything that is counted."""
+        for collect in self.collectors:
+            collect(self._metrics)
+        out = Exposition()
+        self._metrics.write(out)
+        generation = self._agent.generation
+        out.simple("coredns_build_info", "gauge", "A metric with a constant '1' value labeled by version.",
+                   {(("version", f"fairway-{__version__}"),): 1})  # fmt: skip
+        out.simple("coredns_reload_failed_total", "counter", "Counter of the number of failed reload attempts.",
+                   {(): self._agent.reload_failures})  # fmt: skip
+        enabled: dict[Labels, float] = {}
+        for chain in generation.chains:
+            for label, plugin in _named(chain):
+                enabled[(*label, ("name", plugin))] = 1
+        out.simple("coredns_plugin_enabled", "gauge", "A metric that indicates whether a plugin is enabled.", enabled)
+        _write_caches(out, generation.chains)
+        _write_forwards(out, generation.chains)
+        return 200, METRICS_TYPE, out.text().encode()
+
+
+def _where(chain: Chain) -> Labels:
+    key = chain.settings.keys[0]
+    return (("server", f"dns://:{key.port}"), ("zone", to_text(key.zone)), ("view", ""))
+
+
+def _named(chain: Chain) -> list[tuple[Labels, str]]:
+    names = (type(p).__name__.removesuffix("Settings").lower() for p in chain.settings.plugins)
+    return [(_where(chain), {"external": "k8s_external"}.get(name, name)) for name in names]
+
+
+def _write_caches(out: Exposition, chains: list[Chain]) -> None:
+    rows: dict[str, dict[Labels, float]] = {}
+
+    def put(name: str, labels: Labels, value: float) -> None:
+        rows.setdefault(name, {})[labels] = value
+
+    for chain in chains:
+        server = _where(chain)[0]
+        for cache in chain.caches:
+            counted = cache.statistics
+            rest: Labels = (("zones", ",".join(map(to_text, cache.settings.zones))), ("view", ""))
+            for kind in ("success", "denial"):
+                put("entries", (server, ("type", kind), *rest), len(cache.items[kind]))
+                put("hits_total", (server, ("type", kind), *rest), counted.hits[kind])
+                put("evictions_total", (server, ("type", kind), *rest), counted.evictions[kind])
+            put("requests_total", (server, *rest), counted.requests)
+            put("misses_total", (server, *rest), counted.misses)
+            put("prefetch_total", (server, *rest), counted.prefetches)
+            put("served_stale_total", (server, *rest), counted.served_stale)
+    for name, values in sorted(rows.items()):
+        kind = "gauge" if name == "entries" else "counter"
+        out.simple(f"coredns_cache_{name}", kind, f"The cache's {name.removesuffix('_total')}.", values)
+
+
+def _write_forwards(out: Exposition, chains: list[Chain]) -> None:
+    forwards = [forward for chain in chains for forward in chain.forwards]
+    if not forwards:
+        return
+    rejected = sum(f.statistics.max_concurrent_rejects for f in forwards)
+    out.simple("coredns_forward_max_concurrent_rejects_total", "counter",
+               "Counter of the number of queries rejected because the concurrent queries were at maximum.",
+               {(): rejected})  # fmt: skip
+    out.simple("coredns_forward_healthcheck_broken_total", "counter",
+               "Counter of the number of complete failures of the healthchecks.",
+               {(): sum(f.statistics.healthcheck_broken for f in forwards)})  # fmt: skip
+    requests: dict[Labels, float] = {}
+    failures: dict[Labels, float] = {}
+    for forward in forwards:
+        for (to, rcode), count in forward.statistics.requests.items():
+            labels: Labels = (("proxy_name", "forward"), ("rcode", rcode), ("to", to))
+            requests[labels] = requests.get(labels, 0) + count
+        for host in forward.hosts:
+            labels = (("proxy_name", "forward"), ("to", host.upstream.name))
+            failures[labels] = failures.get(labels, 0) + host.healthcheck_failures
+    out.simple("coredns_forward_requests_total", "counter", "Counter of requests made per upstream.", requests)
+    out.simple("coredns_proxy_healthcheck_failures_total", "counter",
+               "Counter of the number of failed healthchecks.", failures)  # fmt: skip

@@ -1,0 +1,142 @@
+"""Counts of answers, under the names of CoreDNS' metrics, and their text for Prometheus.
+
+Knows names, labels and buckets; who counts and who serves the text is not known here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+
+from fairway.dns.model import Reply, Request, Transport
+from fairway.wire.dns_types import RRType, rcode_text
+
+DURATIONS = tuple(0.00025 * 2**i for i in range(16))
+SIZES = (0.0, 100.0, 200.0, 300.0, 400.0, 511.0, 1023.0, 2047.0, 4095.0, 8291.0, 16e3, 32e3, 48e3, 64e3)
+KNOWN_TYPES = frozenset(
+    ("AAAA", "A", "CNAME", "DNSKEY", "DS", "MX", "NSEC3", "NSEC", "NS", "PTR", "RRSIG", "SOA", "SRV", "TXT", "HTTPS", "ANY",
+     "AXFR", "IXFR")
+)  # fmt: skip
+Labels = tuple[tuple[str, str], ...]
+
+
+class Histogram:
+    """Counts by upper bound, and their sum."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def merge(self, counts: Sequence[int], total: float) -> None:
+        """Add what was counted elsewhere with the same bounds."""
+        self.counts = [a + b for a, b in zip(self.counts, counts, strict=True)]
+        self.total += total
+
+
+class Exposition:
+    """Text in Prometheus' format, family by family."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def family(self, name: str, kind: str, text: str) -> None:
+        self.lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+
+    def value(self, name: str, labels: Labels, value: float) -> None:
+        inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels)
+        self.lines.append(f"{name}{{{inside}}} {value:g}" if inside else f"{name} {value:g}")
+
+    def simple(self, name: str, kind: str, text: str, values: Mapping[Labels, float]) -> None:
+        """One family of plain values, in order of their labels."""
+        self.family(name, kind, text)
+        for labels in sorted(values):
+            self.value(name, labels, values[labels])
+
+    def histograms(self, name: str, text: str, values: Mapping[Labels, Histogram]) -> None:
+        self.family(name, "histogram", text)
+        for labels in sorted(values):
+            histogram, running = values[labels], 0
+            for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+                running += count
+                text_bound = "+Inf" if bound == float("inf") else f"{bound:g}"
+                self.value(f"{name}_bucket", (*labels, ("le", text_bound)), running)
+            self.value(f"{name}_sum", labels, histogram.total)
+            self.value(f"{name}_count", labels, running)
+
+    def text(self) -> str:
+        return "\n".join(self.lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+class Metrics:
+    """Hears of every answer of the slow path (`fairway.dns.server.Observer`); the fast path's counts are merged in."""
+
+    def __init__(self) -> None:
+        self.requests: dict[Labels, int] = {}
+        self.responses: dict[Labels, int] = {}
+        self.do_requests: dict[Labels, int] = {}
+        self.durations: dict[Labels, Histogram] = {}
+        self.request_sizes: dict[Labels, Histogram] = {}
+        self.response_sizes: dict[Labels, Histogram] = {}
+
+    def answered(self, labels: tuple[str, str], request: Request, reply: Reply, size: int, seconds: float) -> None:
+        """Count one answer."""
+        where: Labels = (("server", labels[0]), ("zone", labels[1]), ("view", ""))
+        protocol = "udp" if request.transport is Transport.UDP else "tcp"
+        family = "1" if len(request.client) == 4 else "2"
+        type_name = request_type(request.type)
+        self._count(self.requests, (*where, ("proto", protocol), ("family", family), ("type", type_name)))
+        self._count(self.responses, (*where, ("rcode", rcode_text(reply.rcode)), ("plugin", reply.source)))
+        if request.wants_dnssec:
+            self._count(self.do_requests, where)
+        self._histogram(self.durations, where, DURATIONS).add(seconds)
+        sized = (*where, ("proto", protocol))
+        self._histogram(self.request_sizes, sized, SIZES).add(request.size)
+        self._histogram(self.response_sizes, sized, SIZES).add(size)
+
+    @staticmethod
+    def _count(counts: dict[Labels, int], labels: Labels, amount: int = 1) -> None:
+        counts[labels] = counts.get(labels, 0) + amount
+
+    @staticmethod
+    def _histogram(histograms: dict[Labels, Histogram], labels: Labels, bounds: Sequence[float]) -> Histogram:
+        found = histograms.get(labels)
+        if found is None:
+            found = histograms[labels] = Histogram(bounds)
+        return found
+
+    def write(self, out: Exposition) -> None:
+        """All families of answers."""
+        out.simple("coredns_dns_requests_total", "counter", "Counter of DNS requests made per zone, protocol and family.",
+                   self.requests)  # fmt: skip
+        out.simple("coredns_dns_responses_total", "counter", "Counter of response status codes.", self.responses)
+        out.simple("coredns_dns_do_requests_total", "counter", "Counter of DNS requests with DO bit set per zone.",
+                   self.do_requests)  # fmt: skip
+        out.histograms("coredns_dns_request_duration_seconds", "Histogram of the time each request took.", self.durations)
+        out.histograms("coredns_dns_request_size_bytes", "Size of the EDNS0 UDP buffer in bytes (64K for TCP).",
+                       self.request_sizes)  # fmt: skip
+        out.histograms("coredns_dns_response_size_bytes", "Size of the returned response in bytes.", self.response_sizes)
+
+
+def request_type(number: int) -> str:
+    """The type's name, `other` for those that CoreDNS does not count apart."""
+    try:
+        name = RRType(number).name
+    except ValueError:
+        return "other"
+    return name if name in KNOWN_TYPES else "other"
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Zones as one label."""
+    return ",".join(parts)
