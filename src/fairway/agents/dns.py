@@ -24,9 +24,9 @@ from fairway.dns.model import Request, Transport
 from fairway.dns.server import Block, Observer, Server
 from fairway.dns.state import ClusterState
 from fairway.dns.zonefile import ZoneFile, read_zone
+from fairway.values.domain import to_text
 from fairway.values.errors import ConfigError, FairwayError
-from fairway.wire.dns_name import to_text
-from fairway.wire.dns_types import RRType
+from fairway.values.rrtypes import RRType
 
 log = logging.getLogger(__name__)
 

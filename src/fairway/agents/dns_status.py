@@ -10,7 +10,7 @@ from fairway.agents.dns import DnsAgent, DnsWorld, HttpServer
 from fairway.config import corefile_settings as config
 from fairway.dns.chain import Chain
 from fairway.dns.metrics import Exposition, Labels, Metrics
-from fairway.wire.dns_name import to_text
+from fairway.values.domain import to_text
 
 Page = Callable[[], tuple[int, str, bytes]]
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -102,9 +102,7 @@ async def _serve(path: Path, port: int, *, is_quiet: bool) -> int:
         await agent.close()
 
 
-async def _until_stopped(
-    agent: DnsAgent, stop: asyncio.Event, pages: object, following: asyncio.Future[None]
-) -> int:
+async def _until_stopped(agent: DnsAgent, stop: asyncio.Event, pages: object, following: asyncio.Future[None]) -> int:
     from fairway.agents.dns_status import StatusPages
 
     assert isinstance(pages, StatusPages)
@@ -120,7 +118,7 @@ async def _until_stopped(
 
 
 def _say_started(settings: CorefileSettings) -> None:
-    from fairway.wire.dns_name import to_text
+    from fairway.values.domain import to_text
 
     for server in settings.servers:
         for key in server.keys:

@@ -37,8 +37,8 @@ from fairway.config.corefile_settings import (
     TransferSettings,
     WhoamiSettings,
 )
-from fairway.wire.dns_name import Name, is_reverse
-from fairway.wire.dns_types import RRType
+from fairway.values.domain import Name, is_reverse
+from fairway.values.rrtypes import RRType
 
 Zones = tuple[Name, ...]
 Parser = Callable[[Directive, Zones], object]

@@ -12,8 +12,8 @@ from typing import NoReturn, TypeVar
 
 from fairway.config.corefile import Directive
 from fairway.config.duration import parse_duration
+from fairway.values.domain import ROOT, Name, from_text, labels, reverse_name
 from fairway.values.errors import InvalidValueError
-from fairway.wire.dns_name import ROOT, Name, from_text, labels, reverse_name
 
 T = TypeVar("T")
 SCHEMES = ("dns", "tls", "quic", "grpc", "https", "https3")

@@ -17,7 +17,7 @@ from fairway.config.corefile_settings import (
     RewriteSettings,
     TemplateSettings,
 )
-from fairway.wire.dns_types import CLASS_ANY, CLASS_CH, CLASS_IN, Rcode, RRType
+from fairway.values.rrtypes import CLASS_ANY, CLASS_CH, CLASS_IN, Rcode, RRType
 
 CLASSES = {"IN": CLASS_IN, "CH": CLASS_CH, "HS": 4, "ANY": CLASS_ANY}
 MAX_UPSTREAMS = 15

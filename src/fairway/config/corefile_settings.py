@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fairway.wire.dns_name import ROOT, Name
+from fairway.values.domain import ROOT, Name
 
 
 @dataclass(frozen=True, slots=True)

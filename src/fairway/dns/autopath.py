@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fairway.dns.model import Handler, Reply, Request
+from fairway.values.domain import MAX_NAME, ROOT, Name, is_subdomain, longest_zone
+from fairway.values.rrtypes import Rcode, RRType
 from fairway.wire.dns_message import Record
-from fairway.wire.dns_name import MAX_NAME, ROOT, Name, is_subdomain, longest_zone
-from fairway.wire.dns_types import Rcode, RRType
 
 SearchPath = Callable[[Request], Sequence[Name]]
 """What the client's resolver appends, in order, for the client that asks; empty when it is not known."""

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from fairway.config.corefile_settings import CacheLimits, CacheSettings
 from fairway.dns.model import Handler, Reply, Request
+from fairway.values.domain import Name, longest_zone
+from fairway.values.rrtypes import AD, Opcode, Rcode, RRType
 from fairway.wire.dns_message import Record
-from fairway.wire.dns_name import Name, longest_zone
-from fairway.wire.dns_types import AD, Opcode, Rcode, RRType
 
 FALLBACK_TTL = 5
 """Of an answer that has no record to take a TTL from."""

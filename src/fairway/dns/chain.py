@@ -18,8 +18,8 @@ from fairway.dns.forward import Forward, Upstream
 from fairway.dns.hosts import Hosts
 from fairway.dns.kubernetes import Kubernetes, KubernetesOptions
 from fairway.dns.logging import Errors, Log
-from fairway.dns.loop import Loop
 from fairway.dns.lookup import LookupOptions, PodMode
+from fairway.dns.loop import Loop
 from fairway.dns.model import EndOfChain, Handler, Request
 from fairway.dns.rewrite import Rewrite
 from fairway.dns.small import (
@@ -41,9 +41,9 @@ from fairway.dns.template import Template
 from fairway.dns.transfer import Transfer, Transferable, TransferRule
 from fairway.dns.zone_records import zone_records
 from fairway.dns.zonefile import ZoneFile
+from fairway.values.domain import Name
 from fairway.values.errors import ConfigError
 from fairway.wire.dns_message import Record
-from fairway.wire.dns_name import Name
 
 
 class World(Protocol):
@@ -124,7 +124,7 @@ class _Builder:
                 self.chain.first = handler
         return self.chain
 
-    def _one(self, settings: object, following: Handler) -> Handler | None:  # noqa: C901, PLR0911, PLR0912 - one line a plugin
+    def _one(self, settings: object, following: Handler) -> Handler | None:  # noqa: C901, PLR0912 - one line a plugin
         chain, world = self.chain, self.world
         match settings:
             case config.KubernetesSettings():

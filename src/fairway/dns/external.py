@@ -15,9 +15,9 @@ from fairway.dns.lookup import NoSuchNameError, Target, absolute
 from fairway.dns.model import Handler, Reply, Request
 from fairway.dns.records import Authority, addresses, relative_to, srv
 from fairway.dns.rows import Port, ServiceRow, packed
+from fairway.values.domain import Name, from_labels, from_text, longest_zone, reverse_address
+from fairway.values.rrtypes import Rcode, RRType
 from fairway.wire.dns_message import Record, a_or_aaaa
-from fairway.wire.dns_name import Name, from_labels, from_text, longest_zone, reverse_address
-from fairway.wire.dns_types import Rcode, RRType
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from fairway.config.corefile_settings import ForwardSettings
 from fairway.dns.model import Handler, Reply, Request, refusal
+from fairway.values.domain import ROOT, is_subdomain, longest_zone
 from fairway.values.errors import FairwayError
+from fairway.values.rrtypes import AA, AD, CD, CLASS_IN, QR, RA, RD, TC, Rcode, RRType
 from fairway.wire.dns_message import Edns, Message, Question
-from fairway.wire.dns_name import ROOT, is_subdomain, longest_zone
-from fairway.wire.dns_types import AA, AD, CD, CLASS_IN, QR, RA, RD, TC, Rcode, RRType
 
 GIVE_UP = 5.0
 """Seconds in all that one question may take."""

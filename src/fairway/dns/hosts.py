@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from fairway.config.corefile_settings import HostsSettings
 from fairway.dns.model import Handler, Reply, Request
 from fairway.dns.rows import packed
+from fairway.values.domain import Name, from_text, longest_zone, reverse_address
 from fairway.values.errors import InvalidValueError
+from fairway.values.rrtypes import Rcode, RRType
 from fairway.wire.dns_message import Record, a_or_aaaa
-from fairway.wire.dns_name import Name, from_text, longest_zone, reverse_address
-from fairway.wire.dns_types import Rcode, RRType
 
 
 class Hosts:

@@ -13,9 +13,9 @@ from fairway.dns.lookup import Lookup, LookupOptions, NoSuchNameError, Target, a
 from fairway.dns.model import Handler, Reply, Request, refusal
 from fairway.dns.records import Authority, Resolved, addresses, relative_to, srv, with_aliases
 from fairway.dns.state import ClusterState
+from fairway.values.domain import Name, from_labels, is_reverse, longest_zone, reverse_address
+from fairway.values.rrtypes import Rcode, RRType
 from fairway.wire.dns_message import Record, a_or_aaaa, txt_rdata
-from fairway.wire.dns_name import Name, from_labels, is_reverse, longest_zone, reverse_address
-from fairway.wire.dns_types import Rcode, RRType
 
 SCHEMA_VERSION = b"1.1.0"
 SCHEMA_TTL = 28800
@@ -87,7 +87,7 @@ class Kubernetes:
 
     # -- answers by type
 
-    async def _answer(self, request: Request, zone: Name) -> Reply:  # noqa: PLR0911 - one return a type
+    async def _answer(self, request: Request, zone: Name) -> Reply:
         ttl, name = self.options.ttl, request.name
         match request.type:
             case RRType.A | RRType.AAAA:

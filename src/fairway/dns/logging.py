@@ -8,8 +8,8 @@ from collections.abc import Callable
 from fairway.config.corefile_settings import ErrorsSettings, LogSettings
 from fairway.dns.model import Handler, Reply, Request, Transport
 from fairway.dns.small import address_text
-from fairway.wire.dns_name import longest_zone, to_text
-from fairway.wire.dns_types import AA, AD, CD, QR, RA, RD, TC, Rcode, rcode_text, type_text
+from fairway.values.domain import longest_zone, to_text
+from fairway.values.rrtypes import AA, AD, CD, QR, RA, RD, TC, Rcode, rcode_text, type_text
 
 COMMON = (
     '{remote}:{port} - {>id} "{type} {class} {name} {proto} {size} {>do} {>bufsize}" '

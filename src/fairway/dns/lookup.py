@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from fairway.dns.rows import NO_PORT, Port, ServiceRow, SliceRow, packed
 from fairway.dns.state import ClusterState
-from fairway.wire.dns_name import Name, from_labels, from_text, labels
+from fairway.values.domain import Name, from_labels, from_text, labels
 
 
 class PodMode(Enum):
@@ -69,9 +69,7 @@ class ParsedName(NamedTuple):
     prefers_zone: bool = False
 
 
-def parse_name(  # noqa: PLR0911 - one return a form
-    relative: list[bytes], *, is_multicluster: bool = False, is_zonal: bool = False
-) -> ParsedName:
+def parse_name(relative: list[bytes], *, is_multicluster: bool = False, is_zonal: bool = False) -> ParsedName:
     """Labels in lower case, relative to the zone. Raises NoSuchNameError for what can never exist.
 
     service.namespace.svc, endpoint.service…, _port._protocol.service…, endpoint.cluster.service… (multicluster),

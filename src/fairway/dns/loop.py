@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fairway.dns.model import Handler, Reply, Request
-from fairway.wire.dns_name import Name, from_labels
-from fairway.wire.dns_types import RRType
+from fairway.values.domain import Name, from_labels
+from fairway.values.rrtypes import RRType
 
 TOO_OFTEN = 2
 

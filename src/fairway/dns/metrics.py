@@ -9,14 +9,32 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
 from fairway.dns.model import Reply, Request, Transport
-from fairway.wire.dns_types import RRType, rcode_text
+from fairway.values.rrtypes import RRType, rcode_text
 
 DURATIONS = tuple(0.00025 * 2**i for i in range(16))
 SIZES = (0.0, 100.0, 200.0, 300.0, 400.0, 511.0, 1023.0, 2047.0, 4095.0, 8291.0, 16e3, 32e3, 48e3, 64e3)
 KNOWN_TYPES = frozenset(
-    ("AAAA", "A", "CNAME", "DNSKEY", "DS", "MX", "NSEC3", "NSEC", "NS", "PTR", "RRSIG", "SOA", "SRV", "TXT", "HTTPS", "ANY",
-     "AXFR", "IXFR")
-)  # fmt: skip
+    [
+        "AAAA",
+        "A",
+        "CNAME",
+        "DNSKEY",
+        "DS",
+        "MX",
+        "NSEC3",
+        "NSEC",
+        "NS",
+        "PTR",
+        "RRSIG",
+        "SOA",
+        "SRV",
+        "TXT",
+        "HTTPS",
+        "ANY",
+        "AXFR",
+        "IXFR",
+    ]
+)
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -117,15 +135,15 @@ class Metrics:
 
     def write(self, out: Exposition) -> None:
         """All families of answers."""
-        out.simple("coredns_dns_requests_total", "counter", "Counter of DNS requests made per zone, protocol and family.",
+        out.simple("coredns_dns_requests_total", "counter", "Counter of DNS requests made.",
                    self.requests)  # fmt: skip
         out.simple("coredns_dns_responses_total", "counter", "Counter of response status codes.", self.responses)
         out.simple("coredns_dns_do_requests_total", "counter", "Counter of DNS requests with DO bit set per zone.",
                    self.do_requests)  # fmt: skip
-        out.histograms("coredns_dns_request_duration_seconds", "Histogram of the time each request took.", self.durations)
+        out.histograms("coredns_dns_request_duration_seconds", "Time each request took.", self.durations)
         out.histograms("coredns_dns_request_size_bytes", "Size of the EDNS0 UDP buffer in bytes (64K for TCP).",
                        self.request_sizes)  # fmt: skip
-        out.histograms("coredns_dns_response_size_bytes", "Size of the returned response in bytes.", self.response_sizes)
+        out.histograms("coredns_dns_response_size_bytes", "Size of the reply in bytes.", self.response_sizes)
 
 
 def request_type(number: int) -> str:

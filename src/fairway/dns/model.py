@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
+from fairway.values.domain import Name
+from fairway.values.rrtypes import AD, CD, Opcode, Rcode
 from fairway.wire.dns_message import MAX_MESSAGE, MIN_UDP, Edns, Record
-from fairway.wire.dns_name import Name
-from fairway.wire.dns_types import AD, CD, Opcode, Rcode
 
 
 class Transport(Enum):
@@ -121,7 +121,7 @@ class Handler(Protocol):
 class EndOfChain:
     """Stands behind the last plugin: nobody claimed the name."""
 
-    async def serve(self, request: Request) -> Reply:  # noqa: ARG002 - the protocol's parameter
+    async def serve(self, request: Request) -> Reply:
         return refusal(Rcode.SERVFAIL, "no next plugin found")
 
 

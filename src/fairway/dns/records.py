@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from fairway.dns.lookup import Target, absolute
 from fairway.dns.rows import NO_PORT
+from fairway.values.domain import ROOT, Name, from_labels, is_subdomain, labels
+from fairway.values.rrtypes import RRType
 from fairway.wire.dns_message import Record, a_or_aaaa, soa_rdata, srv_rdata
-from fairway.wire.dns_name import ROOT, Name, from_labels, is_subdomain, labels
-from fairway.wire.dns_types import RRType
 
 MAX_CHAIN = 10
 """CNAMEs followed inside the zone."""

@@ -12,10 +12,10 @@ from dataclasses import replace
 from fairway.config.corefile_rules import CLASSES, python_pattern
 from fairway.config.corefile_settings import RewriteRule, RewriteSettings
 from fairway.dns.model import Handler, Reply, Request
+from fairway.values.domain import Name, from_text, to_text
 from fairway.values.errors import InvalidValueError
+from fairway.values.rrtypes import Rcode, RRType
 from fairway.wire.dns_message import Edns, Record
-from fairway.wire.dns_name import Name, from_text, to_text
-from fairway.wire.dns_types import Rcode, RRType
 
 Answered = Callable[[Reply], None]
 _VALUE_AT: dict[int, int] = {RRType.CNAME: 0, RRType.NS: 0, RRType.PTR: 0, RRType.MX: 2, RRType.SRV: 6}
@@ -44,7 +44,7 @@ class Rewrite:
         return reply
 
 
-def _apply(rule: RewriteRule, request: Request, undo: list[Answered]) -> Request | None:  # noqa: PLR0911
+def _apply(rule: RewriteRule, request: Request, undo: list[Answered]) -> Request | None:
     """The rewritten request, or None when the rule does not match."""
     match rule.field:
         case "type":

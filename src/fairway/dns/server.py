@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 
 from fairway.dns.model import Handler, Reply, Request, Transport, refusal
 from fairway.dns.records import Resolved
+from fairway.values.domain import ROOT, Name, suffixes
+from fairway.values.rrtypes import AA, AD, CD, CLASS_IN, QR, RA, RD, TC, Opcode, Rcode, RRType
 from fairway.wire.dns_message import (
     HEADER,
     MAX_MESSAGE,
@@ -22,8 +24,6 @@ from fairway.wire.dns_message import (
     read_message,
     write_message,
 )
-from fairway.wire.dns_name import ROOT, Name, suffixes
-from fairway.wire.dns_types import AA, AD, CD, CLASS_IN, QR, RA, RD, TC, Opcode, Rcode, RRType
 
 ECHOED_OPTIONS = frozenset((3, 9, 10, 11, 12))
 """NSID, EXPIRE, COOKIE, TCP-KEEPALIVE, PADDING: the options that CoreDNS sends back as they came."""

@@ -13,9 +13,9 @@ from typing import TypeVar
 from fairway.config.corefile_settings import AclRule, AclSettings, Dns64Settings, LoadbalanceSettings
 from fairway.dns.model import Handler, Reply, Request, Transport
 from fairway.dns.server import DROP
+from fairway.values.domain import IN_ADDR_ARPA, ROOT, from_labels, from_text, longest_zone
+from fairway.values.rrtypes import CLASS_IN, Rcode, RRType
 from fairway.wire.dns_message import Record, soa_rdata, srv_rdata
-from fairway.wire.dns_name import IN_ADDR_ARPA, ROOT, from_labels, from_text, longest_zone
-from fairway.wire.dns_types import CLASS_IN, Rcode, RRType
 
 T = TypeVar("T")
 NSID = 3

@@ -19,10 +19,10 @@ from fairway.config.corefile_rules import python_pattern
 from fairway.config.corefile_settings import TemplateSettings
 from fairway.dns.model import Handler, Reply, Request, refusal
 from fairway.dns.small import address_text
+from fairway.values.domain import from_text, longest_zone, to_text
 from fairway.values.errors import FairwayError, InvalidValueError
+from fairway.values.rrtypes import CLASS_ANY, Rcode, RRType, type_text
 from fairway.wire.dns_message import Record
-from fairway.wire.dns_name import from_text, longest_zone, to_text
-from fairway.wire.dns_types import CLASS_ANY, Rcode, RRType, type_text
 
 EDE = 15
 """The EDNS option for extended errors (RFC 8914)."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fairway.dns.model import Handler, Reply, Request, refusal
+from fairway.values.domain import Name, is_subdomain
+from fairway.values.rrtypes import Rcode, RRType
 from fairway.wire.dns_message import Record, soa_serial
-from fairway.wire.dns_name import Name, is_subdomain
-from fairway.wire.dns_types import Rcode, RRType
 
 BATCH_BYTES = 60000
 """Of records in one message: names cost at most this much more than they are counted."""
@@ -39,7 +39,7 @@ class Transfer:
         self.sources = sources
         self.following = following
 
-    async def serve(self, request: Request) -> Reply:  # noqa: PLR0911 - one return a refusal
+    async def serve(self, request: Request) -> Reply:
         """Transfer if that is asked."""
         if request.type not in {RRType.AXFR, RRType.IXFR}:
             return await self.following.serve(request)

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from fairway.dns.kubernetes import Kubernetes
 from fairway.dns.lookup import absolute
 from fairway.dns.rows import ServiceRow, packed
+from fairway.values.domain import Name, from_labels, from_text
+from fairway.values.rrtypes import RRType
 from fairway.wire.dns_message import Record, a_or_aaaa, srv_rdata
-from fairway.wire.dns_name import Name, from_labels, from_text
-from fairway.wire.dns_types import RRType
 
 
 def zone_records(cluster: Kubernetes, zone: Name) -> Iterator[Record]:

@@ -12,10 +12,10 @@ import dns.rdataclass
 import dns.zone
 
 from fairway.dns.model import Handler, Reply, Request, refusal
+from fairway.values.domain import Name, from_labels, is_subdomain, longest_zone, parent, to_text
 from fairway.values.errors import ConfigError
+from fairway.values.rrtypes import Rcode, RRType
 from fairway.wire.dns_message import Record
-from fairway.wire.dns_name import Name, from_labels, is_subdomain, longest_zone, parent, to_text
-from fairway.wire.dns_types import Rcode, RRType
 
 MAX_CHAIN = 8
 

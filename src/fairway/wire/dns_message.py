@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fairway.values.domain import MAX_NAME, ROOT, Name
 from fairway.values.errors import FairwayError
-from fairway.wire.dns_name import MAX_NAME, ROOT, Name
-from fairway.wire.dns_types import CLASS_IN, DO, TC, RRType
+from fairway.values.rrtypes import CLASS_IN, DO, TC, RRType
 
 HEADER = struct.Struct("!6H")
 _FIXED = struct.Struct("!HHIH")
@@ -215,6 +215,8 @@ class _Writer:
         self.name(record.name)
         self.data += _FIXED.pack(record.type, record.rclass, record.ttl, len(record.rdata))
         if record.type not in _COMPRESSIBLE:
+            if record.type == RRType.SRV:
+                self._note_places(record.rdata, 6)
             self.data += record.rdata
             return
         start = len(self.data)
@@ -227,6 +229,13 @@ class _Writer:
             at = end
         self.data += rdata[at:]
         self.data[start - 2 : start] = (len(self.data) - start).to_bytes(2, "big")
+
+    def _note_places(self, rdata: bytes, at: int) -> None:
+        """A SRV target must stand in full (RFC 2782), but later names may point into it: that is most of its glue."""
+        start = len(self.data)
+        while at < len(rdata) and rdata[at] and start + at < 0x4000:
+            self.places.setdefault(rdata[at:], start + at)
+            at += rdata[at] + 1
 
     def undo(self, size: int) -> None:
         del self.data[size:]

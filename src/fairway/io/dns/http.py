@@ -26,9 +26,7 @@ class SmallHttpServer:
         """Begin to serve. Raises ConfigError when the address cannot be had."""
         host, _, port = self.address.rpartition(":")
         try:
-            self._server = await asyncio.start_server(
-                self._serve, host.strip("[]") or None, int(port), reuse_port=True
-            )
+            self._server = await asyncio.start_server(self._serve, host.strip("[]") or None, int(port), reuse_port=True)
         except (OSError, ValueError) as error:
             raise ConfigError(f"listen http {self.address}: {error}") from None
 

@@ -77,9 +77,7 @@ class StreamListener:
 
 
 class _Connection:
-    def __init__(
-        self, listener: StreamListener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, listener: StreamListener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._listener = listener
         self._reader = reader
         self._writer = writer

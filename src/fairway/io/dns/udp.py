@@ -58,7 +58,7 @@ def _open(address: ListenAddress, kind: socket.SocketKind, *, shared: bool) -> s
     except OSError:
         if host != "::":
             raise ConfigError(f"listen {address}: this machine has no IPv6") from None
-        sock, host = socket.socket(socket.AF_INET, kind), "0.0.0.0"
+        sock, host = socket.socket(socket.AF_INET, kind), "0.0.0.0"  # noqa: S104 - as configured
     try:
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
@@ -136,9 +136,7 @@ class UdpListener:
 
     def handle(self, data: bytes, origin: Origin) -> None:
         """Answer one datagram, now or later."""
-        peer = Peer(
-            Transport.UDP, unmapped(origin.client[0]), origin.client[1], origin.local, self.address.port
-        )
+        peer = Peer(Transport.UDP, unmapped(origin.client[0]), origin.client[1], origin.local, self.address.port)
         work = self.server.answer(data, peer)
         waits, replies = step(work)
         if not waits:
@@ -177,15 +175,14 @@ class _Resumed:
     def __await__(self) -> Any:
         found = self._waits[0]
         while True:
+            failure: BaseException | None = None
+            sent = None
             try:
                 sent = yield found
-            except BaseException as error:  # noqa: BLE001 - cancellation too belongs to the coroutine inside
-                step_one = self._work.throw
-                argument: Any = error
-            else:
-                step_one, argument = self._work.send, sent
+            except BaseException as error:
+                failure = error
             try:
-                found = step_one(argument)
+                found = self._work.send(sent) if failure is None else self._work.throw(failure)
             except StopIteration as end:
                 return end.value
 

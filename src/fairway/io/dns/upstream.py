@@ -17,8 +17,8 @@ from dataclasses import replace
 from fairway.config.corefile_settings import UpstreamAddress
 from fairway.dns.forward import UpstreamError
 from fairway.values.errors import FairwayError
+from fairway.values.rrtypes import QR, TC
 from fairway.wire.dns_message import HEADER, Message, read_message, read_question, write_message
-from fairway.wire.dns_types import QR, TC
 
 MAX_IDLE = 16
 """TCP or TLS connections kept for later."""
@@ -108,9 +108,7 @@ class NetworkUpstream:
         )
         return await self._converse(reader, writer, query)
 
-    async def _converse(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, query: Message
-    ) -> Message:
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, query: Message) -> Message:
         data = write_message(query)
         try:
             writer.write(len(data).to_bytes(2, "big") + data)

@@ -33,8 +33,8 @@ from fairway.io.host.clock import SystemClock
 from fairway.io.kube.client import ApiClient
 from fairway.io.kube.connection import Connection, Pem, TlsSettings
 from fairway.io.kube.kubeconfig import Kubeconfig, load_connection
+from fairway.values.domain import Name, from_text
 from fairway.values.errors import ConfigError, InvalidValueError
-from fairway.wire.dns_name import Name, from_text
 
 log = logging.getLogger(__name__)
 RESOLV_CONF = Path("/etc/resolv.conf")
