@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -100,12 +100,14 @@ async def _look(agent: ProxyAgent, family: Family, changes: Iterable[ForeignChan
         await agent.compare(family, sorted(whole))
 
 
-async def compare_for_ever(agent: ProxyAgent, families: Iterable[Family], clock: Clock, period: float) -> None:
-    """Compare the whole kernel every `period` seconds, or more seldom where that would cost too much."""
+async def compare_for_ever(
+    agent: ProxyAgent, families: Iterable[Family], clock: Clock, period: Callable[[], float]
+) -> None:
+    """Compare the whole kernel every `period()` seconds, or more seldom where that would cost too much."""
     cost = 0.0
     await agent.wait_filled()
     while True:
-        await clock.sleep(max(period, cost * COMPARE_SHARE))
+        await clock.sleep(max(period(), cost * COMPARE_SHARE))
         started = clock.now()
         drifts = sum([await agent.compare(family) for family in families])
         cost = clock.now() - started

@@ -125,6 +125,10 @@ class FamilySync:
         self._is_view_new = True
         return changes
 
+    def renew_skeleton(self) -> None:
+        """What the skeleton is made of may have changed; it follows with the next write."""
+        self._is_view_new = True
+
     def _ensure(self) -> Sequence[str]:
         mended = self._kernel.ensure(self.view, self.difference.wanted_items)
         self._is_view_new = False

@@ -1,12 +1,10 @@
-"""What the proxy's loop does, told to metrics and health."""
+"""What the proxy's loop does, told to metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from fairway.agents.clock import Clock
 from fairway.agents.family import FamilySync, WriteOutcome
-from fairway.agents.health import HealthTracker
 from fairway.agents.metrics import ProxyMetrics
 from fairway.reconcile.difference import Drift
 from fairway.values.address import Family
@@ -15,10 +13,8 @@ from fairway.values.address import Family
 class MetricsObserver:
     """fairway.agents.proxy.Observer. `wall` is the time of day, since metrics show when things happened."""
 
-    def __init__(self, metrics: ProxyMetrics, health: HealthTracker, clock: Clock, wall: Callable[[], float]) -> None:
+    def __init__(self, metrics: ProxyMetrics, wall: Callable[[], float]) -> None:
         self._metrics = metrics
-        self._health = health
-        self._clock = clock
         self._wall = wall
 
     def came_in(self, kind: str, count: int) -> None:
@@ -30,14 +26,13 @@ class MetricsObserver:
 
     def queued(self) -> None:
         """A change came in that the kernel does not hold yet."""
-        now, wall = self._clock.now(), self._wall()
+        wall = self._wall()
         for family in Family:
-            self._health.queued(family, now)
             self._metrics.family(family).queued(wall)
 
     def wrote(self, seconds: float, outcomes: Sequence[WriteOutcome], *, is_full: bool) -> None:
         """One round of planning and writing."""
-        now, wall = self._clock.now(), self._wall()
+        wall = self._wall()
         failed = {outcome.family for outcome in outcomes if outcome.refused or outcome.is_lost}
         for outcome in outcomes:
             of = self._metrics.family(outcome.family)
@@ -47,9 +42,6 @@ class MetricsObserver:
             if outcome.family not in failed:
                 of.synced(seconds, wall, is_full=is_full)
                 of.changed(seconds)
-        for family in Family:
-            if family not in failed:
-                self._health.updated(family, now)
         if not failed:
             self._metrics.changes_written()
 

@@ -128,9 +128,12 @@ class ProxyAgent:
         """Return when the kernel holds the whole first plan."""
         await self._filled.wait()
 
-    def node_changed(self) -> None:
-        """This node's addresses may have changed."""
+    def node_changed(self, *, even_if_equal: bool = False) -> None:
+        """This node's addresses may have changed; `even_if_equal`: settings of the skeleton, too."""
         self._is_view_old = True
+        if even_if_equal:
+            for sync in self._parts.families.values():
+                sync.renew_skeleton()
         self.changed()
 
     def changed(self) -> None:

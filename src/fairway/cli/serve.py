@@ -8,33 +8,32 @@ import logging
 import signal
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fairway import __version__
 from fairway.agents.drift import compare_for_ever, mend_foreign_changes
-from fairway.agents.feed import Source
-from fairway.agents.health import Health, HealthTracker
+from fairway.agents.health import ProxyHealth
 from fairway.agents.metrics import ProxyMetrics
 from fairway.agents.node_view import NodeViews
 from fairway.agents.observer import MetricsObserver
 from fairway.agents.proxy import ProxyAgent, ProxyParts
 from fairway.agents.stale_flows import StaleFlowCleaner
+from fairway.cli.servers import Servers, Subjects
 from fairway.cli.sources import Sources, proxy_feeds, proxy_sources
-from fairway.cli.wiring import NftablesFamily, host_name, make_families, uniform
-from fairway.config.proxy import ProxySettings, SocketAddress, configz, node_name, serves_localhost
+from fairway.cli.wiring import NftablesFamily, host_name, load_settings, make_families, uniform
+from fairway.config.proxy import ProxySettings, difference, node_name, serves_localhost
 from fairway.config.proxy.sysctls import wanted_sysctls
 from fairway.io.host.clock import SystemClock
 from fairway.io.host.sysctl import apply_sysctls, online_cpus, set_oom_score_adj
 from fairway.io.host.systemd import Systemd
-from fairway.io.http.health import Clock, health_handler
-from fairway.io.http.message import Handler
-from fairway.io.http.metrics import Facts, add_process_metrics, metrics_handler
-from fairway.io.http.server import ListenError, serve
+from fairway.io.host.tree import FileWatcher
 from fairway.io.http.service_health import ServiceHealthServers
 from fairway.io.netlink.addresses import AddressWatch, Links
 from fairway.io.netlink.conntrack import Conntrack
 from fairway.state.tables import State, Writer
 from fairway.values.address import Address, Family
+from fairway.values.errors import ConfigError
 from fairway.values.names import ObjectName
 
 log = logging.getLogger("fairway.proxy")
@@ -57,8 +56,7 @@ class Proxy:
         self.kernels = {family: NftablesFamily(family, settings) for family in Family}
         self.families = make_families(self.state, self.views, self.kernels)
         self.metrics = ProxyMetrics(settings.mode, Family, __version__)
-        self.health = HealthTracker(2 * settings.sync_period, Family, is_node_eligible=True)
-        self.observer = MetricsObserver(self.metrics, self.health, self.clock, time.time)
+        self.observer = MetricsObserver(self.metrics, time.time)
         self.cleaner = StaleFlowCleaner(Conntrack(), lambda: self.views.addresses, self.clock, uniform)
         self.service_health = ServiceHealthServers(self.name, self._is_healthy, _report)
         writer = Writer(self.state)
@@ -76,6 +74,14 @@ class Proxy:
             )
         )
         self.sources: Sources = proxy_sources(proxy_feeds(writer, self._came_in, self.name), settings, flags)
+        self.health = ProxyHealth(
+            self.agent.status,
+            Family,
+            lambda: 2 * self.settings.sync_period,
+            self._is_node_eligible,
+            () if flags.get("manifests") else self.sources.all,
+        )
+        self.servers = Servers(Subjects(self.health, self.metrics, flags, self._before_scrape))
 
     async def run(self, *, once: bool) -> int:
         """Serve until told to stop, or only until the kernel holds the plan."""
@@ -100,44 +106,16 @@ class Proxy:
             log.warning("%s", warning)
 
     def _upkeep(self) -> list[Work]:
-        settings, families = self.settings, tuple(Family)
         events = {family: kernel.events() for family, kernel in self.kernels.items()}
         return [
             self.cleaner.run(),
             self._follow_addresses(),
+            self._follow_config(),
             mend_foreign_changes(self.agent, events),
-            compare_for_ever(self.agent, families, self.clock, settings.sync_period),
+            compare_for_ever(self.agent, tuple(Family), self.clock, lambda: self.settings.sync_period),
             self.service_health.run(),
-            *self._server(settings.healthz_bind_address, self._health_handler()),
-            *self._server(settings.metrics_bind_address, self._metrics_handler()),
+            self.servers.run(lambda: self.settings),
         ]
-
-    def _server(self, place: SocketAddress, handler: Handler) -> Sequence[Work]:
-        """Port 0 means none."""
-        if not place.port:
-            return ()
-        is_hard = self.settings.bind_address_hard_fail
-        return (serve(handler, place.address, place.port, is_hard=is_hard, report=_report_listen),)
-
-    def _health_handler(self) -> Handler:
-        return health_handler(
-            self._assess,
-            lambda: Clock(self.clock.now(), time.time()),
-            healthz=self.metrics.healthz,
-            livez=self.metrics.livez,
-        )
-
-    def _metrics_handler(self) -> Handler:
-        add_process_metrics(self.metrics.registry)
-        facts = Facts(
-            registry=self.metrics.registry,
-            mode=lambda: self.settings.mode.value,
-            configz=lambda: configz(self.settings),
-            flags=lambda: self.flags,
-            version=__version__,
-            before_scrape=self._before_scrape,
-        )
-        return metrics_handler(facts, with_profiling=self.settings.enable_profiling)
 
     def _before_scrape(self) -> None:
         self.observer.before_scrape(self.families)
@@ -148,27 +126,14 @@ class Proxy:
 
     def _came_in(self, kind: str, count: int) -> None:
         self.observer.came_in(kind, count)
-        if kind == "Node":
-            node = self.state.node(self.name)
-            self.health.set_node_eligible(node is None or not node.is_leaving)
         self.agent.changed()
 
+    def _is_node_eligible(self) -> bool:
+        node = self.state.node(self.name)
+        return node is None or not node.is_leaving
+
     def _is_healthy(self) -> bool:
-        return self._assess(self.clock.now()).is_healthy
-
-    def _assess(self, now: float) -> Health:
-        if not self.flags.get("manifests"):
-            for source in self.sources.all:
-                self._note_contact(source, now)
-        return self.health.assess(now)
-
-    def _note_contact(self, source: Source, now: float) -> None:
-        """A watch that nothing happens on is silent for good reason: only a failed one is stale."""
-        name = getattr(source, "kind_name", type(source).__name__)
-        if source.stale_since is None and source.last_contact is not None:
-            self.health.contacted(name, now)
-        elif source.last_contact is not None:
-            self.health.contacted(name, source.last_contact)
+        return self.health.assess(self.clock.now()).is_healthy
 
     async def _follow_addresses(self) -> None:
         """The node's addresses decide where node ports are served, and who counts as the node."""
@@ -184,27 +149,62 @@ class Proxy:
         views = [self.views.view(family) for family in Family]
         return [address for view in views for address in view.node_port_addresses]
 
+    async def _follow_config(self) -> None:
+        """A changed configuration file is applied at once, or refused whole and the old one kept."""
+        path = self.flags.get("config")
+        if not path:
+            await asyncio.get_running_loop().create_future()
+            return
+        watcher = FileWatcher(Path(path))
+        try:
+            while True:
+                await watcher.changed()
+                self._take_config()
+        finally:
+            watcher.close()
+
+    def _take_config(self) -> None:
+        try:
+            new = load_settings(self.flags).settings
+        except ConfigError as error:
+            self.metrics.reloaded("refused")
+            log.warning("config refused error=%r", str(error))
+            return
+        found = difference(self.settings, new)
+        if not found.is_applicable:
+            self.metrics.reloaded("refused")
+            fields = ", ".join(str(change) for change in found.refused)
+            log.warning("config refused restart_needed_for=%r", fields)
+            return
+        if not (found.live or found.idle):
+            return
+        self.settings = self.views.settings = new
+        for kernel in self.kernels.values():
+            kernel.settings = new
+        self.set_parameters()
+        self.agent.node_changed(even_if_equal=True)
+        self.servers.settings_changed()
+        self.service_health.set_addresses(self._health_check_addresses())
+        self.metrics.reloaded("applied")
+        log.info("config applied changes=%r", ", ".join(str(change) for change in found.live))
+
     async def _told_to_stop(self) -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        filled = asyncio.ensure_future(self.agent.wait_filled())
-        await asyncio.wait((filled, asyncio.ensure_future(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
+        filled, stopped = asyncio.ensure_future(self.agent.wait_filled()), asyncio.ensure_future(stop.wait())
+        await asyncio.wait((filled, stopped), return_when=asyncio.FIRST_COMPLETED)
         if filled.done():
             gc.freeze()
             gc.enable()
             self.systemd.ready(f"{self.state.service_count} Services programmed")
         filled.cancel()
-        await stop.wait()
+        await stopped
         self.systemd.stopping()
 
 
 def _report(service: ObjectName, reason: str, message: str) -> None:
     log.warning("event service=%s reason=%s message=%r", service, reason, message)
-
-
-def _report_listen(error: ListenError) -> None:
-    log.warning("listen error=%r", str(error))
 
 
 async def _until(end: Work, work: Sequence[Work]) -> int:

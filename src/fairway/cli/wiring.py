@@ -29,10 +29,10 @@ class NftablesFamily:
 
     def __init__(self, family: Family, settings: ProxySettings) -> None:
         self._kernel = NftablesKernel(family)
-        self._settings = settings
+        self.settings = settings
 
     def ensure(self, view: NodeView, items: Callable[[], Iterable[Item]]) -> Sequence[str]:
-        return self._kernel.ensure_skeleton(skeleton_settings(self._settings, view), items)
+        return self._kernel.ensure_skeleton(skeleton_settings(self.settings, view), items)
 
     def events(self) -> NftablesEvents:
         """What others do to this family's table."""
@@ -40,7 +40,7 @@ class NftablesFamily:
 
     def check(self, view: NodeView) -> Sequence[str]:
         """What `ensure` would mend."""
-        return self._kernel.check_skeleton(skeleton_settings(self._settings, view))
+        return self._kernel.check_skeleton(skeleton_settings(self.settings, view))
 
     def apply(self, operations: Sequence[Operation]) -> None:
         self._kernel.apply(operations)
