@@ -19,9 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from rich.console import Console
 from rich.table import Table
 
+from fairway.cli.screen import screen
 from fairway.cli.sources import gather, manifest_sources, proxy_feeds
 from fairway.io.host import netns
 from fairway.kube.cluster import Node
@@ -35,7 +35,6 @@ CLIENT_HOST = 2
 ANSWERED = "pod "
 TIMEOUT = 3.0
 """Longer than the second after which TCP asks again: the kernel limits how often it says that a port is closed."""
-WIDTH = 120
 REQUESTS = 6
 """To each Service, so that its backends show; a single one where none can answer."""
 
@@ -226,7 +225,7 @@ def visits(town: Town) -> Iterator[Visit]:
 
 async def visit(town: Town) -> bool:
     """Make all requests, show where each went, explain one. Whether all went as planned."""
-    console = Console(highlight=False, soft_wrap=True, width=max(WIDTH, shutil.get_terminal_size().columns))
+    console = screen()
     console.print(f"node [b]{town.node.name}[/b] at {town.address}, {len(town.pods)} pods, a client at {town.client}\n")
     table = Table("from", "to", "Service", "answered by", box=None, header_style="bold")
     good = True

@@ -47,6 +47,7 @@ class Proxy:
     def __init__(self, settings: ProxySettings, flags: Mapping[str, str]) -> None:
         self.settings = settings
         self.flags = flags
+        self._warned: set[str] = set()
         self.clock = SystemClock()
         self.systemd = Systemd()
         self.state = State()
@@ -103,7 +104,9 @@ class Proxy:
             log.info("sysctl name=%s before=%d after=%d", *change)
         refused = set_oom_score_adj(self.settings.oom_score_adj)
         for warning in (*outcome.warnings, *((refused,) if refused else ())):
-            log.warning("%s", warning)
+            if warning not in self._warned:
+                self._warned.add(warning)
+                log.warning("%s", warning)
 
     def _upkeep(self) -> list[Work]:
         events = {family: kernel.events() for family, kernel in self.kernels.items()}

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from fairway.cli.observe import OWN_FLAGS, Look, look
+from fairway.cli.screen import screen
 from fairway.cli.wiring import load_settings, set_up_logging
 from fairway.config.proxy import FLAGS, parse_flags, usage
 from fairway.plan.model import Frontend, PlannedPort, Scope, Treatment, Verdict
@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
     if output == "json":
         sys.stdout.write(msgspec.json.encode([row._asdict() for row in rows]).decode() + "\n")
     else:
-        Console(highlight=False).print(_table(rows))
+        screen().print(_table(rows))
     return 0
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from fairway.cli.observe import OWN_FLAGS, FamilyLook, Look, look
+from fairway.cli.screen import screen
 from fairway.cli.wiring import load_settings, set_up_logging
 from fairway.config.proxy import FLAGS, ProxySettings, parse_flags, usage
 from fairway.dataplanes.nftables.show import show_key, show_value
@@ -104,7 +104,7 @@ def _show_json(rows: list[ContainerStatus], wrong: list[str]) -> None:
 
 
 def _show_table(rows: list[ContainerStatus], wrong: list[str]) -> None:
-    console = Console(highlight=False)
+    console = screen()
     table = Table("family", "container", "desired", "programmed", "missing", "differing", "unwanted", box=None)
     for row in rows:
         if row.desired or row.unwanted:
