@@ -239,10 +239,13 @@ def _number(text: str, node: yaml.ScalarNode) -> object:
         # An octal may stand as 0777 too, which Python refuses to guess.
         plain = re.sub(r"\A([-+]?)0([0-7]+)\Z", r"\g<1>0o\g<2>", digits)
         value = int(plain, 0)
-        return value if -(1 << 63) <= value < 1 << 64 else float(value)
-    if not _FLOAT.match(digits):
+        if -(1 << 63) <= value < 1 << 64:
+            return value
+        number = float(value)
+    elif _FLOAT.match(digits):
+        number = float(digits)
+    else:
         return text
-    number = float(digits)
     if number in (float("inf"), float("-inf")):
         return text
     return int(number) if number.is_integer() and abs(number) < 1e21 else number
