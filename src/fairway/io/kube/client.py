@@ -208,10 +208,12 @@ class ApiClient:
         match error:
             case aiohttp.ClientConnectorCertificateError():
                 return ApiUnreachableError(f"{where}: {error.certificate_error}")
-            case ssl.SSLError():
-                return ApiUnreachableError(f"{where}: TLS: {error.reason or error}")
+            case ssl.SSLError() | aiohttp.ClientConnectorSSLError():
+                return ApiUnreachableError(f"{where}: TLS: {error}")
             case TimeoutError():
                 return ApiUnreachableError(f"{where}: no answer in time")
+            case OSError() if error.errno and error.errno > 0:
+                return ApiUnreachableError(f"{where}: {os.strerror(error.errno)}")
             case OSError() if error.strerror:
                 return ApiUnreachableError(f"{where}: {error.strerror}")
         return ApiUnreachableError(f"{where}: {str(error) or type(error).__name__}")

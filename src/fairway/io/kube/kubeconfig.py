@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -259,7 +260,20 @@ def _parse(path: Path, text: bytes) -> _File:
         return msgspec.convert(_without_nulls(tree), _File)
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$.")
-        raise ConfigError(f"kubeconfig {path}: {place.rstrip('`') or 'top'}: {problem}") from None
+        place = place.rstrip("`")
+        found = _value_at(tree, place)
+        shown = "" if isinstance(found, (dict, list)) else f" (found {found!r})"
+        raise ConfigError(f"kubeconfig {path}: {place}: {problem[:1].lower()}{problem[1:]}{shown}") from None
+
+
+def _value_at(tree: Any, place: str) -> object:
+    """What stands at `clusters[0].cluster.server`."""
+    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", place):
+        try:
+            tree = tree[name or int(index)]
+        except (KeyError, IndexError, TypeError):
+            return {}
+    return tree
 
 
 def _without_nulls(tree: object) -> object:
