@@ -109,7 +109,8 @@ class Proxy:
                 log.warning("%s", warning)
 
     def _upkeep(self) -> list[Work]:
-        events = {family: kernel.events() for family, kernel in self.kernels.items()}
+        own_ports = [kernel.port for kernel in self.kernels.values()]
+        events = {family: kernel.events(own_ports) for family, kernel in self.kernels.items()}
         return [
             self.cleaner.run(),
             self._follow_addresses(),

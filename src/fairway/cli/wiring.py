@@ -34,9 +34,14 @@ class NftablesFamily:
     def ensure(self, view: NodeView, items: Callable[[], Iterable[Item]]) -> Sequence[str]:
         return self._kernel.ensure_skeleton(skeleton_settings(self.settings, view), items)
 
-    def events(self) -> NftablesEvents:
-        """What others do to this family's table."""
-        return NftablesEvents(self._kernel.family, [self._kernel.port])
+    @property
+    def port(self) -> int:
+        """The netlink port that this family's transactions come from."""
+        return self._kernel.port
+
+    def events(self, own_ports: Iterable[int]) -> NftablesEvents:
+        """What others than `own_ports` do to this family's table."""
+        return NftablesEvents(self._kernel.family, own_ports)
 
     def check(self, view: NodeView) -> Sequence[str]:
         """What `ensure` would mend."""
