@@ -53,6 +53,14 @@ class Scenario(NamedTuple):
         return {flow.packet.port for flow in flows} | behind
 
 
+def health_check_ports(stories: Iterable[Scenario]) -> set[int]:
+    """The health check node ports of all their Services."""
+    services = [
+        tree for story in stories for stage in story.stages for tree in stage.objects if tree["kind"] == "Service"
+    ]
+    return {port for tree in services if (port := tree["spec"].get("healthCheckNodePort"))}
+
+
 def node_addresses() -> list[str]:
     """The interface addresses of the node, IPv4 ones also as their translation."""
     own = list(flow_cases.DEFAULTS["node"]["interfaces"]["eth0"])

@@ -13,7 +13,7 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
@@ -75,8 +75,13 @@ class Arrival(NamedTuple):
 class World:
     """The namespaces, their accepting sockets, and a count of the connections that were made."""
 
-    def __init__(self, node_addresses: Iterable[str], ports: Iterable[int]) -> None:
-        """`node_addresses` are with prefix lengths; `ports` all that anything may be sent to, before or behind NAT."""
+    def __init__(
+        self, node_addresses: Iterable[str], ports: Iterable[int], taken: Collection[tuple[Place, int]] = ()
+    ) -> None:
+        """`node_addresses` are with prefix lengths; `ports` all that anything may be sent to, before or behind NAT.
+
+        Where a port is `taken` somebody else listens.
+        """
         self._stack = ExitStack()
         self.namespaces = {place: netns.create() for place in Place}
         for namespace in self.namespaces.values():
@@ -90,7 +95,8 @@ class World:
         self._listeners: dict[int, tuple[Place, Protocol, socket.socket]] = {}
         for place in Place:
             for port in sorted({*ports, _WITNESS_PORT}):
-                self._listen(place, port)
+                if (place, port) not in taken:
+                    self._listen(place, port)
             self._listen_raw(place)
 
     def __enter__(self) -> Self:
