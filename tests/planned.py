@@ -13,7 +13,7 @@ from fairway.explain.model import Answer, Disagreement
 from fairway.explain.question import Question
 from fairway.kube import decode
 from fairway.plan.model import PlannedService
-from fairway.plan.planner import Planner
+from fairway.plan.planner import Planner, ServiceChange
 from fairway.plan.view import NodeView
 from fairway.reconcile.difference import Difference
 from fairway.state.tables import State, Writer
@@ -45,7 +45,11 @@ class Node:
 
     def replan(self, names: Iterable[ObjectName]) -> None:
         """As FamilySync does, without a kernel."""
-        for change in self.planner.replan(names):
+        self.want(self.planner.replan(names))
+
+    def want(self, changes: Iterable[ServiceChange]) -> None:
+        """What FamilySync does with changes."""
+        for change in changes:
             self.difference.set_wanted(change.name, self.dataplane.service_items(change.after) if change.after else ())
             for port in change.ports:
                 self.difference.set_wanted(port.name, self.dataplane.port_items(port.after) if port.after else ())

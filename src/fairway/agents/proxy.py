@@ -8,6 +8,7 @@ mended that of `FamilySync`.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,6 +112,8 @@ class ProxyAgent:
         self._is_lost = False
         self._is_view_old = True
         """The views of this node have to be asked for again."""
+        self._unnoted: list[PortChange] = []
+        """Service ports that changed, of which the cleaner hears once the kernel holds the change."""
         self._sources: Sequence[Source] = ()
         self._filled = asyncio.Event()
         self._wake = asyncio.Event()
@@ -203,23 +206,27 @@ class ProxyAgent:
                 log.warning("skeleton family=%s mended=%r", family, line)
         self._is_lost = False
         self._round(started)
+        if self._is_lost:
+            raise KernelError(f"still not as believed after reading anew: {self.status.last_error}", errno.EAGAIN)
 
     def _round(self, started: float | None = None) -> None:
         """Plan what changed and write it."""
         parts = self._parts
         now = parts.clock.now() if started is None else started
+        changes = self._plan(parts.writer.take_changes())
+        self._publish_health_checks({change.name for change in changes})
+        self._unnoted += [port for change in changes for port in change.ports]
         try:
-            changes = self._plan(parts.writer.take_changes())
             outcomes = [sync.write() for sync in parts.families.values() if sync.has_work]
         except KernelError as error:
             self._failed(error)
             self._is_lost = True
             self._wake.set()
             return
-        self._publish_health_checks({change.name for change in changes})
         self._finish(now, outcomes)
-        if changes and parts.cleaner is not None:
-            parts.cleaner.note(port for change in changes for port in change.ports)
+        if self._unnoted and parts.cleaner is not None:
+            parts.cleaner.note(self._unnoted)
+        self._unnoted = []
 
     def _plan(self, changed: Changes) -> list[ServiceChange]:
         parts = self._parts

@@ -1,0 +1,226 @@
+"""The proxy's loop: what it does when the kernel fails, and that it loses nothing by it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+import pytest
+
+from fairway.agents.family import FamilySync
+from fairway.agents.proxy import ProxyAgent, ProxyParts
+from fairway.dataplanes.nftables import layout
+from fairway.dataplanes.nftables.dataplane import NftablesDataplane
+from fairway.plan.planner import PortChange
+from fairway.plan.view import NodeView
+from fairway.reconcile.items import Operation, WriteError
+from fairway.state.tables import State, Writer
+from fairway.values.address import Address, Family
+from fairway.values.names import ObjectName
+from fake_kernel import FakeKernel, refusal
+from objects import HERE, VIEW, endpoint, service, slice_of, view
+
+
+class FakeClock:
+    """Time stands still; sleepers are noted and woken by the test."""
+
+    def __init__(self) -> None:
+        self.sleeps: list[float] = []
+        self.wake = asyncio.Event()
+
+    def now(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        await self.wake.wait()
+        self.wake.clear()
+
+
+class Ready:
+    """A source that has handed over everything."""
+
+    has_synced = True
+    last_contact = None
+    stale_since = None
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+
+class Cleaner:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.noted: list[str] = []
+
+    def note(self, changes: Iterable[PortChange]) -> None:
+        self.noted += [str(change.name) for change in changes]
+
+    def note_all(self, ports: Iterable[Any]) -> None:
+        list(ports)
+
+
+class World:
+    """An agent on a fake kernel, filled with one Service."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.writer = Writer(self.state)
+        self.kernel = FakeKernel()
+        self.clock = FakeClock()
+        self.cleaner = Cleaner()
+        self.node_view = VIEW
+        self.family = FamilySync(self.state, VIEW, NftablesDataplane(), self.kernel)
+        self.agent = ProxyAgent(
+            ProxyParts(
+                state=self.state,
+                writer=self.writer,
+                families={Family.IPV4: self.family},
+                views=self,
+                clock=self.clock,
+                random=lambda: 0.5,
+                cleaner=self.cleaner,
+            )
+        )
+        self.writer.put_service(service())
+        self.put("10.0.1.1")
+
+    def view(self, _family: Family) -> NodeView:
+        return self.node_view
+
+    def put(self, address: str) -> None:
+        self.writer.put_slice(slice_of(endpoint(address, HERE)))
+
+    @property
+    def is_right(self) -> bool:
+        wanted = {c.name: dict(self.family.difference.wanted(c.name)) for c in layout.CONTAINERS}
+        return self.kernel.elements == wanted and not self.family.difference.pending_count
+
+
+def run(scenario: Callable[[World], Coroutine[Any, Any, None]]) -> None:
+    """Run a scenario beside the agent, once it is filled."""
+
+    async def both() -> None:
+        world = World()
+        running = asyncio.create_task(world.agent.run([Ready()]))
+        world.agent.changed()
+        await world.agent.wait_filled()
+        assert world.is_right
+        try:
+            await asyncio.wait_for(scenario(world), 10)
+        finally:
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    asyncio.run(both())
+
+
+def failing(_: object) -> WriteError:
+    return refusal(None, errno.ENOBUFS)
+
+
+def working(_: object) -> None:
+    return None
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until it is so; `run` bounds the wait."""
+    while not condition():
+        await asyncio.sleep(0)
+
+
+def test_a_change_is_in_the_kernel_when_changed_returns() -> None:
+    async def scenario(world: World) -> None:
+        world.put("10.0.1.2")
+        world.agent.changed()
+        assert world.is_right
+        assert world.cleaner.noted == ["ns/web:http/tcp"]
+
+    run(scenario)
+
+
+def test_a_kernel_that_keeps_failing_is_tried_again_after_a_growing_while() -> None:
+    async def scenario(world: World) -> None:
+        world.kernel.fails = failing
+        world.put("10.0.1.2")
+        world.agent.changed()
+        for turn in range(1, 4):
+            await until(lambda turn=turn: len(world.clock.sleeps) == turn)  # type: ignore[misc]
+            if turn < 3:
+                world.clock.wake.set()
+        assert world.clock.sleeps == sorted(world.clock.sleeps)
+        assert world.clock.sleeps[0] < world.clock.sleeps[-1]
+        assert world.agent.status.last_error
+        world.kernel.fails = working
+        world.clock.wake.set()
+        await until(lambda: world.is_right)
+
+    run(scenario)
+
+
+def test_what_changed_while_the_kernel_failed_is_not_lost() -> None:
+    async def scenario(world: World) -> None:
+        world.kernel.fails = failing
+        world.put("10.0.1.2")
+        world.agent.changed()
+        world.writer.put_service(service("late", cluster_ips=["172.30.0.50"]))
+        world.agent.changed()
+        await until(lambda: bool(world.clock.sleeps))
+        assert world.cleaner.noted == []
+        world.kernel.fails = working
+        world.clock.wake.set()
+        await until(lambda: world.is_right)
+        assert world.family.planner.planned(ObjectName("ns", "late")) is not None
+        assert world.cleaner.noted == ["ns/web:http/tcp", "ns/late:http/tcp"]
+
+    run(scenario)
+
+
+def test_services_that_change_together_with_a_failing_skeleton_are_not_lost() -> None:
+    async def scenario(world: World) -> None:
+        def broken(*_: object) -> list[str]:
+            raise refusal(None, errno.EPERM)
+
+        working_ensure, world.kernel.ensure = world.kernel.ensure, broken  # type: ignore[method-assign]
+        world.node_view = view(masquerade_all=True)
+        world.put("10.0.1.2")
+        world.agent.changed()
+        await until(lambda: bool(world.clock.sleeps))
+        world.kernel.ensure = working_ensure  # type: ignore[method-assign]
+        world.clock.wake.set()
+        await until(lambda: world.is_right)
+        (planned,) = world.family.planner.all_planned()
+        assert [str(b.address) for b in planned.ports[0].cluster.backends] == ["10.0.1.2"]
+
+    run(scenario)
+
+
+def test_a_refused_operation_is_tried_again_later_and_the_rest_is_in() -> None:
+    async def scenario(world: World) -> None:
+        def no_hairpin(steps: list[Operation]) -> WriteError | None:
+            bad = [s for s in steps if s.item.container == layout.HAIRPIN]
+            return refusal(bad[0]) if bad else None
+
+        world.kernel.fails = no_hairpin  # type: ignore[assignment]
+        world.put("10.0.1.2")
+        world.agent.changed()
+        assert world.agent.status.last_error
+        target = layout.address_data(Address.parse("10.0.1.2"), 8080)
+        assert list(world.kernel.elements[layout.BACKENDS].values()) == [target]
+        world.kernel.fails = working
+        await until(lambda: world.is_right)
+
+    run(scenario)
+
+
+def test_a_wiped_kernel_is_mended() -> None:
+    async def scenario(world: World) -> None:
+        world.kernel.wipe()
+        world.agent.lost(Family.IPV4, "table gone")
+        await until(lambda: world.is_right)
+
+    run(scenario)
