@@ -129,7 +129,9 @@ def working(_: object) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop turn until it is so; `run` bounds the wait."""
-    while not condition():
+    while True:
+        if condition():
+            return
         await asyncio.sleep(0)
 
 
