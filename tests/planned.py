@@ -47,6 +47,11 @@ class Node:
         """As FamilySync does, without a kernel."""
         self.want(self.planner.replan(names))
 
+    def set_view(self, view: NodeView) -> None:
+        """This node changed."""
+        self.difference.set_wanted("node", self.dataplane.node_items(view))
+        self.want(self.planner.set_view(view))
+
     def want(self, changes: Iterable[ServiceChange]) -> None:
         """What FamilySync does with changes."""
         for change in changes:

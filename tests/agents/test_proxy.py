@@ -190,7 +190,7 @@ def test_services_that_change_together_with_a_failing_skeleton_are_not_lost() ->
         working_ensure, world.kernel.ensure = world.kernel.ensure, broken  # type: ignore[method-assign]
         world.node_view = view(masquerade_all=True)
         world.put("10.0.1.2")
-        world.agent.changed()
+        world.agent.node_changed()
         await until(lambda: bool(world.clock.sleeps))
         world.kernel.ensure = working_ensure  # type: ignore[method-assign]
         world.clock.wake.set()

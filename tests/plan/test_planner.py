@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from fairway.kube.endpointslice import EndpointSlice
 from fairway.kube.service import Service
 from fairway.plan.planner import Planner, ServiceChange
 from fairway.state.tables import State, Writer
 from fairway.values.address import Address
 from fairway.values.names import ObjectName
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from objects import (
     EXTERNAL_IP,
     HERE,
@@ -139,9 +140,7 @@ def test_a_service_made_anew_is_as_young_as_it_says() -> None:
 
 
 def test_a_node_that_changes_plans_all_anew_and_says_what_changed() -> None:
-    node = a_node(
-        service(type="NodePort", ports=[port(nodePort=3001)]), service("other", cluster_ips=["172.30.0.9"])
-    )
+    node = a_node(service(type="NodePort", ports=[port(nodePort=3001)]), service("other", cluster_ips=["172.30.0.9"]))
     changes = node.planner.set_view(view(node_port_addresses=(Address.parse(NODE_IP),)))
     assert changed(changes) == ["ns/web:http/tcp"]
     assert node.planner.set_view(node.planner.view) == []
@@ -185,7 +184,7 @@ def test_the_plan_depends_on_the_present_objects_alone(events: list[tuple[str, A
         happen(node.writer, what, about)
     node.sync()
     if first.family is last.family:
-        node.want(node.planner.set_view(last))
+        node.set_view(last)
     fresh = Node.of(node.state, node.planner.view)
     assert node.plan() == fresh.plan()
     assert _named(node) == _named(fresh)

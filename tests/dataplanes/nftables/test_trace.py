@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -208,7 +209,7 @@ def test_shares_are_equal_and_leave_no_gap(count: int) -> None:
     """Rule 18: N ranges over all 32-bit numbers, no two differing by more than one in size."""
     bounds = layout.share_bounds(count)
     assert (bounds[0], bounds[-1]) == (count << 32, (count + 1) << 32)
-    sizes = {after - before for before, after in zip(bounds, bounds[1:], strict=False)}
+    sizes = {after - before for before, after in pairwise(bounds)}
     assert len(bounds) == count + 1
     assert max(sizes) - min(sizes) <= 1
 
