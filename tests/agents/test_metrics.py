@@ -103,7 +103,8 @@ def test_what_fairway_adds(metrics):
     ours.set_pending(7)
     ours.set_items("frontends", 12)
     ours.repaired("endpoints", "missing", 3)
-    ours.conntrack_cleaned(0.01, 5)
+    ours.conntrack_cleaned(0.01)
+    ours.conntrack_deleted(5)
     ours.set_no_local_endpoints(1, 2)
     got = served(metrics)
     assert {

@@ -169,9 +169,12 @@ class FamilyMetrics:
         self._no_local["internal"].set(internal)
         self._no_local["external"].set(external)
 
-    def conntrack_cleaned(self, seconds: float, deleted: int) -> None:
+    def conntrack_cleaned(self, seconds: float) -> None:
+        """A round of cleaning, which covers all families."""
         self._conntrack.observe(seconds)
-        self._conntrack_deleted.inc(deleted)
+
+    def conntrack_deleted(self, count: int) -> None:
+        self._conntrack_deleted.inc(count)
 
     def set_iptables_rules(self, table: str, total: int, written: int) -> None:
         """iptables mode: rules of one table, and how many the last write wrote."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
 from fairway.agents.family import FamilySync, WriteOutcome
 from fairway.agents.metrics import ProxyMetrics
+from fairway.agents.stale_flows import FlowTable
+from fairway.plan.stale import Flow, StaleQuery
 from fairway.reconcile.difference import Drift
-from fairway.values.address import Family
+from fairway.values.address import Address, Family
 
 
 class MetricsObserver:
@@ -51,6 +53,11 @@ class MetricsObserver:
             kind = "missing" if drift.found is None else "foreign" if drift.expected is None else "changed"
             self._metrics.family(family).repaired(drift.container, kind)
 
+    def cleaned(self, seconds: float, _: int) -> None:
+        """One round of removing stale flows; what went was counted by `CountedFlows`."""
+        for family in Family:
+            self._metrics.family(family).conntrack_cleaned(seconds)
+
     def before_scrape(self, families: Mapping[Family, FamilySync]) -> None:
         """Set what nobody keeps up to date."""
         for family, sync in families.items():
@@ -59,3 +66,27 @@ class MetricsObserver:
             of.set_no_local_endpoints(sync.dropping[True], sync.dropping[False])
             for container, count in sync.difference.counts().items():
                 of.set_items(container, count)
+
+
+class CountedFlows:
+    """fairway.agents.stale_flows.FlowTable over another one; counts what is deleted, by family."""
+
+    def __init__(self, table: FlowTable, metrics: ProxyMetrics) -> None:
+        self._table = table
+        self._metrics = metrics
+
+    def find(self, queries: Sequence[StaleQuery], node: Collection[Address]) -> Generator[list[Flow], None, None]:
+        return self._table.find(queries, node)
+
+    def delete(self, flows: Sequence[Flow]) -> int:
+        deleted = 0
+        for family in Family:
+            of_family = [flow for flow in flows if len(flow.destination) == family.width + _PORT]
+            count = self._table.delete(of_family) if of_family else 0
+            self._metrics.family(family).conntrack_deleted(count)
+            deleted += count
+        return deleted
+
+
+_PORT = 2
+"""Bytes of the port behind a flow's address."""

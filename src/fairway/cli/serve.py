@@ -16,13 +16,13 @@ from fairway.agents.drift import compare_for_ever, mend_foreign_changes
 from fairway.agents.health import ProxyHealth
 from fairway.agents.metrics import ProxyMetrics
 from fairway.agents.node_view import NodeViews
-from fairway.agents.observer import MetricsObserver
+from fairway.agents.observer import CountedFlows, MetricsObserver
 from fairway.agents.proxy import ProxyAgent, ProxyParts
 from fairway.agents.stale_flows import StaleFlowCleaner
 from fairway.cli.servers import Servers, Subjects
 from fairway.cli.sources import Sources, proxy_feeds, proxy_sources
 from fairway.cli.wiring import NftablesFamily, host_name, load_settings, make_families, uniform
-from fairway.config.proxy import ProxySettings, difference, node_name, serves_localhost
+from fairway.config.proxy import ProxySettings, difference, health_check_addresses, node_name, serves_localhost
 from fairway.config.proxy.sysctls import wanted_sysctls
 from fairway.io.host.clock import SystemClock
 from fairway.io.host.sysctl import apply_sysctls, online_cpus, set_oom_score_adj
@@ -58,7 +58,10 @@ class Proxy:
         self.families = make_families(self.state, self.views, self.kernels)
         self.metrics = ProxyMetrics(settings.mode, Family, __version__)
         self.observer = MetricsObserver(self.metrics, time.time)
-        self.cleaner = StaleFlowCleaner(Conntrack(), lambda: self.views.addresses, self.clock, uniform)
+        flows = CountedFlows(Conntrack(), self.metrics)
+        self.cleaner = StaleFlowCleaner(
+            flows, lambda: self.views.addresses, self.clock, uniform, cleaned=self.observer.cleaned
+        )
         self.service_health = ServiceHealthServers(self.name, self._is_healthy, _report)
         writer = Writer(self.state)
         self.agent = ProxyAgent(
@@ -82,7 +85,8 @@ class Proxy:
             self._is_node_eligible,
             () if flags.get("manifests") else self.sources.all,
         )
-        self.servers = Servers(Subjects(self.health, self.metrics, flags, self._before_scrape))
+        subjects = Subjects(self.health, self.metrics, flags, self._before_scrape)
+        self.servers = Servers(subjects, lambda: self.settings)
 
     async def run(self, *, once: bool) -> int:
         """Serve until told to stop, or only until the kernel holds the plan."""
@@ -118,7 +122,7 @@ class Proxy:
             mend_foreign_changes(self.agent, events),
             compare_for_ever(self.agent, tuple(Family), self.clock, lambda: self.settings.sync_period),
             self.service_health.run(),
-            self.servers.run(lambda: self.settings),
+            self.servers.run(),
         ]
 
     def _before_scrape(self) -> None:
@@ -149,9 +153,13 @@ class Proxy:
                 self.service_health.set_addresses(self._health_check_addresses())
 
     def _health_check_addresses(self) -> Sequence[Address]:
-        """Where health check node ports listen: where node ports are served (rule 19)."""
+        """Where health check node ports listen: by nodePortAddresses, as node ports do (rule 19)."""
         views = [self.views.view(family) for family in Family]
-        return [address for view in views for address in view.node_port_addresses]
+        return [
+            address
+            for view in views
+            for address in health_check_addresses(self.settings, view.family, view.addresses, view.primary)
+        ]
 
     async def _follow_config(self) -> None:
         """A changed configuration file is applied at once, or refused whole and the old one kept."""

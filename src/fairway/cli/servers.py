@@ -34,8 +34,10 @@ class Subjects(NamedTuple):
 class Servers:
     """Both servers, at the addresses that the settings name."""
 
-    def __init__(self, subjects: Subjects) -> None:
+    def __init__(self, subjects: Subjects, settings: Callable[[], ProxySettings]) -> None:
+        """`settings` gives those in effect, which may be others than when a server was opened."""
         self._subjects = subjects
+        self._settings = settings
         self._changed = asyncio.Event()
         add_process_metrics(subjects.metrics.registry)
 
@@ -43,13 +45,13 @@ class Servers:
         """Look at the settings again."""
         self._changed.set()
 
-    async def run(self, settings: Callable[[], ProxySettings]) -> None:
+    async def run(self) -> None:
         """Serve until cancelled; a server whose settings changed is opened anew."""
         running: dict[str, tuple[object, asyncio.Task[None]]] = {}
         try:
             while True:
                 self._changed.clear()
-                await self._place(settings(), running)
+                await self._place(self._settings(), running)
                 changed = asyncio.ensure_future(self._changed.wait())
                 done, _ = await asyncio.wait(
                     (changed, *(task for _, task in running.values())), return_when=asyncio.FIRST_COMPLETED
@@ -85,8 +87,8 @@ class Servers:
     def _metrics_handler(self, settings: ProxySettings) -> Handler:
         facts = Facts(
             registry=self._subjects.metrics.registry,
-            mode=lambda: settings.mode.value,
-            configz=lambda: configz(settings),
+            mode=lambda: self._settings().mode.value,
+            configz=lambda: configz(self._settings()),
             flags=lambda: self._subjects.flags,
             version=__version__,
             before_scrape=self._subjects.before_scrape,
