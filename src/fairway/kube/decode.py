@@ -13,7 +13,7 @@ import msgspec
 from fairway.kube import cluster, endpointslice, service
 from fairway.kube.cluster import Namespace, Node, Pod, ServiceCIDR
 from fairway.kube.endpointslice import EndpointSlice
-from fairway.kube.meta import schema_error
+from fairway.kube.meta import MALFORMED, schema_error
 from fairway.kube.service import Service
 
 W = TypeVar("W")
@@ -46,7 +46,7 @@ def _decoder(kind: str, wire: type[W], finish: Callable[[W], T]) -> Callable[[Ra
     def decode(raw: Raw) -> T:
         try:
             parsed = msgspec.convert(raw, wire) if isinstance(raw, Mapping) else json_decoder.decode(raw)
-        except msgspec.MsgspecError as error:
+        except MALFORMED as error:
             raise schema_error(kind, raw, error) from None
         return finish(parsed)
 

@@ -215,6 +215,7 @@ def slices_from_endpoints(wire: WireEndpoints) -> tuple[EndpointSlice, ...]:
     meta = wire.metadata
     service = ObjectName(meta.namespace or "default", meta.name)
     labels = meta.labels or {}
+    is_foreign = LABEL_HEADLESS in labels or LABEL_PROXY_NAME in labels
     slices = []
     for i, subset in enumerate(wire.subsets or ()):
         ports = endpoint_ports("Endpoints", service, f"subsets[{i}].ports", subset.ports or [])
@@ -223,7 +224,7 @@ def slices_from_endpoints(wire: WireEndpoints) -> tuple[EndpointSlice, ...]:
             own = tuple(e for e in endpoints if e.address.family is family)
             if own:
                 name = ObjectName(service.namespace, f"{service.name}-endpoints-{i}-{family}".lower())
-                slices.append(EndpointSlice(name, service, family, ports, own, LABEL_HEADLESS in labels))
+                slices.append(EndpointSlice(name, service, family, ports, own, is_foreign))
     return tuple(slices)
 
 

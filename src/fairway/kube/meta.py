@@ -65,7 +65,11 @@ _PATH = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTAL
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
-def schema_error(kind: str, raw: object, error: msgspec.MsgspecError) -> ObjectError:
+MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises on text that is not the object it should be: also text that is not UTF-8, or nested too deep."""
+
+
+def schema_error(kind: str, raw: object, error: Exception) -> ObjectError:
     """Turn msgspec's words into ours: object, field path, value, what was expected."""
     match = _PATH.match(str(error))
     problem, path = (match["problem"], match["path"] or "") if match else (str(error), "")
@@ -83,7 +87,7 @@ def _as_document(raw: object) -> object:
     if isinstance(raw, (bytes, bytearray, memoryview, msgspec.Raw)):
         try:
             return msgspec.json.decode(raw)
-        except msgspec.MsgspecError:
+        except MALFORMED:
             return None
     return raw
 

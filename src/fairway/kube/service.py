@@ -161,8 +161,9 @@ def _cluster_ips(name: ObjectName, spec: _WireSpec) -> tuple[Address, ...]:
     texts = spec.cluster_ips or ([spec.cluster_ip] if spec.cluster_ip else [])
     if not texts or texts[0] in ("None", ""):
         return ()
-    field = "spec.clusterIPs" if spec.cluster_ips else "spec.clusterIP"
-    return _addresses(name, field, texts)
+    if not spec.cluster_ips:
+        return (address_field("Service", name, "spec.clusterIP", texts[0]),)
+    return _addresses(name, "spec.clusterIPs", texts)
 
 
 def _addresses(name: ObjectName, field: str, texts: list[str] | None) -> tuple[Address, ...]:
