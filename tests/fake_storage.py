@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fairway.kube.selector import LabelSelector
+from fairway.values.errors import InvalidValueError
 
 SERVICES = "/api/v1/services"
 ENDPOINTS = "/api/v1/endpoints"
@@ -217,7 +218,10 @@ def status(code: int, reason: str, message: str, cause: str = "") -> Object:
 
 def matcher(query: dict[str, str]) -> Callable[[Object], bool]:
     """What a request's selectors ask of an object."""
-    labels = LabelSelector.parse(query.get("labelSelector", ""))
+    try:
+        labels = LabelSelector.parse(query.get("labelSelector", ""))
+    except InvalidValueError as error:
+        raise StatusError(400, "BadRequest", str(error)) from None
     fields = [part.split("=", 1) for part in query.get("fieldSelector", "").split(",") if part]
 
     def matches(one: Object) -> bool:

@@ -257,6 +257,16 @@ def test_query_and_headers_arrive_as_they_should() -> None:
         run(scenario)
 
 
+def test_request_that_cannot_be_written_is_an_error_of_ours() -> None:
+    async def scenario() -> None:
+        for url, token in (("http://127.0.0.1:1", "a\nb"), (f"http://{'x' * 70}.example", "t")):
+            async with ApiClient(Connection(url, identity=BearerToken(token))) as client:
+                with pytest.raises(ApiUnreachableError, match=url):
+                    await client.get("/x")
+
+    run(scenario)
+
+
 # -- who we are
 
 

@@ -190,6 +190,9 @@ class ApiClient:
             )
         except _FOREIGN as error:
             raise self.ours(exchange, error) from None
+        except ValueError as error:
+            # A token with a line break in it, a host name that is none.
+            raise ApiUnreachableError(f"{self.connection.server}: {exchange}: cannot be sent: {error}") from None
 
     async def _refusal(self, exchange: _Exchange, response: aiohttp.ClientResponse) -> ApiStatusError:
         try:
