@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 COMPARE_SHARE = 1000
 """A compare may take a thousandth of the time: one that costs 0.3 s comes every 5 minutes at most."""
+ITEM_SECONDS = 1.5e-6
+"""What a compare is expected to cost an item, until one was timed."""
 MANY = 500
 """Changed elements that are asked for one by one; when there are more, their container is read whole."""
 
@@ -104,8 +106,8 @@ async def compare_for_ever(
     agent: ProxyAgent, families: Iterable[Family], clock: Clock, period: Callable[[], float]
 ) -> None:
     """Compare the whole kernel every `period()` seconds, or more seldom where that would cost too much."""
-    cost = 0.0
     await agent.wait_filled()
+    cost = agent.item_count * ITEM_SECONDS
     while True:
         await clock.sleep(max(period(), cost * COMPARE_SHARE))
         started = clock.now()

@@ -289,6 +289,11 @@ class ProxyAgent:
             self._round()
         return len(drifts)
 
+    @property
+    def item_count(self) -> int:
+        """Kernel items that the plan wants."""
+        return sum(sync.difference.wanted_count for sync in self._parts.families.values())
+
     def has_container(self, family: Family, name: str) -> bool:
         """Whether a container holds items of the plan; others belong to the skeleton."""
         return name in self._parts.families[family].difference.counts()

@@ -202,6 +202,9 @@ def decode_plain(form: Form, elements: bytes) -> list[Pair]:
     return [(fields[_KEY], fields.get(_DATA, b"")) for fields in _slowly(elements) if _KEY in fields]
 
 
+_NESTED = 0x80
+
+
 @lru_cache(maxsize=64)
 def _reader(form: Form) -> tuple[struct.Struct, tuple[tuple[int, int], ...]]:
     """What slices one element, and the bytes that every element has at the same places."""
@@ -212,7 +215,8 @@ def _reader(form: Form) -> tuple[struct.Struct, tuple[tuple[int, int], ...]]:
     else:
         shape = f"={len(form.bare)}x{form.key_bytes}s"
         fixed = list(enumerate(form.bare))
-    return struct.Struct(shape), tuple(fixed)
+    # kernels dump nested attributes without NLA_F_NESTED, which is this byte's only bit
+    return struct.Struct(shape), tuple((at, byte) for at, byte in fixed if byte != _NESTED)
 
 
 def _has_template(elements: bytes, template: tuple[tuple[int, int], ...], stride: int) -> bool:
@@ -230,8 +234,27 @@ def _slowly(elements: bytes) -> Iterator[dict[int, bytes]]:
         yield fields
 
 
-def decode_commented(_: Form, elements: bytes) -> list[Pair]:
+def decode_commented(form: Form, elements: bytes) -> list[Pair]:
     """Keys and values of a list of elements with comments."""
+    reader = _commented_reader(form)
+    found, at, end = [], 0, len(elements)
+    while at + reader.size <= end:
+        length, key, data, userdata, kind, text_kind, text_length = reader.unpack_from(elements, at)
+        stop = at + reader.size + text_length
+        if kind != _USERDATA or text_kind or stop > at + length or userdata != text_length + 6:
+            return _decode_commented_slowly(elements)
+        found.append((key, data + elements[at + reader.size : stop - 1]))
+        at += (length + 3) & ~3
+    return found if at >= end else _decode_commented_slowly(elements)
+
+
+@lru_cache(maxsize=64)
+def _commented_reader(form: Form) -> struct.Struct:
+    """Of an element with key, data and, last, a comment: its length, key, data, and the headers of the comment."""
+    return struct.Struct(f"=H10x{form.key_bytes}s8x{form.data_bytes}sHHBB")
+
+
+def _decode_commented_slowly(elements: bytes) -> list[Pair]:
     found = []
     for fields in _slowly(elements):
         if _KEY in fields:
