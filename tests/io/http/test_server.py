@@ -50,6 +50,14 @@ def test_a_request_is_answered_with_the_usual_headers(runner):
     assert "Date" in reply.headers
 
 
+def test_the_first_line_has_the_reason_that_simple_checkers_read(runner):
+    async def go():
+        async with running(lambda _: Answer.text(503, "no")) as (_, port):
+            return await send(port, b"GET / HTTP/1.0\r\n\r\n")
+
+    assert runner.run(go()).startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+
+
 def test_head_has_the_length_and_no_body(runner):
     async def go():
         async with running() as (_, port):

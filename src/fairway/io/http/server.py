@@ -14,6 +14,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import cast
 
 import h11
@@ -231,7 +232,7 @@ class _Connection(asyncio.Protocol):
     def _send(self, request: Request, answer: Answer) -> None:
         if self._transport is None:
             return
-        head = h11.Response(status_code=answer.status, headers=_headers(answer))
+        head = h11.Response(status_code=answer.status, headers=_headers(answer), reason=_reason(answer.status))
         body = b"" if request.method == "HEAD" else answer.body
         parts = [
             self._http.send(head),
@@ -250,7 +251,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None and self._http.our_state in _CAN_ANSWER:
             answer = Answer.text(status, f"{status}\n")
             headers = [*_headers(answer), ("Connection", "close")]
-            head = self._http.send(h11.Response(status_code=status, headers=headers)) or b""
+            head = self._http.send(h11.Response(status_code=status, headers=headers, reason=_reason(status))) or b""
             self._transport.write(head + answer.body)
         self._close()
 
@@ -264,6 +265,10 @@ class _Connection(asyncio.Protocol):
 
 _CAN_ANSWER = (h11.IDLE, h11.SEND_RESPONSE)
 _BROKEN = Answer.text(500, "500 internal error\n")
+
+
+def _reason(status: int) -> bytes:
+    return HTTPStatus(status).phrase.encode()
 
 
 def _headers(answer: Answer) -> list[tuple[str, str]]:
