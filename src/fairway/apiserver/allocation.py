@@ -1,0 +1,479 @@
+"""Cluster IPs and node ports of Services, given out when a Service is written.
+
+What is taken follows from the store: an IPAddress object is an address, a Service's own fields are its ports. Ranges
+come from ServiceCIDR objects, so they grow and shrink at run time (KEP-1880). Nothing is stored before the write itself.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from fairway.apiserver import errors, names
+from fairway.apiserver.context import Call, decode
+from fairway.apiserver.fielderrors import FieldError, invalid
+from fairway.apiserver.kinds.service_addresses import cluster_ip_errors, family_of, is_headless
+from fairway.apiserver.request import Json
+
+_NODE_PORT_TYPES = ("NodePort", "LoadBalancer")
+
+
+def _fail(obj: Json, found: list[FieldError]) -> None:
+    if found:
+        raise errors.invalid("Service", "", obj["metadata"].get("name", ""), found)
+
+
+def needs_health_port(spec: Json) -> bool:
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+# ---- ranges -----------------------------------------------------------------------------------------------------
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def ranges(call: Call, family: str) -> list[Network]:
+    """CIDRs of ServiceCIDRs that are not on their way out, of one family."""
+    version = 4 if family == "IPv4" else 6
+    out: list[Network] = []
+    for _, entry in call.store.entries("servicecidrs.networking.k8s.io"):
+        obj = decode(entry.data)
+        if obj["metadata"].get("deletionTimestamp"):
+            continue
+        networks = (ipaddress.ip_network(c) for c in obj["spec"].get("cidrs") or [])
+        out += [n for n in networks if n.version == version]
+    return out
+
+
+def families(call: Call) -> list[str]:
+    """Families that this server was started with, the default one first."""
+    return [family_of(c.split("/")[0]) for c in call.server.settings.service_cidrs]
+
+
+def _usable(network: Network) -> tuple[int, int]:
+    """Offset of the first usable address, and how many there are: not the network's own, not IPv4 broadcast."""
+    size = network.num_addresses
+    count = size - 1 - (1 if network.version == 4 and size > 2 else 0)
+    return 1, max(count, 0)
+
+
+def _band(count: int) -> int:
+    """Addresses at the start that are given out last, so that people can pick them (KEP-3070)."""
+    return 0 if count < 32 else min(max(16, count // 16), 256)
+
+
+def _pick(call: Call, network: Network, taken: set[str]) -> str | None:
+    first, count = _usable(network)
+    band = _band(count)
+    base = int(network.network_address)
+    for low, size in ((first + band, count - band), (first, band)):
+        if size <= 0:
+            continue
+        start = int.from_bytes(call.server.env.random(8)) % size
+        for step in range(min(size, 1 << 16)):
+            address = (
+                str(ipaddress.ip_address(base + low + (start + step) % size))
+                if network.version == 4
+                else str(ipaddress.IPv6Address(base + low + (start + step) % size))
+            )
+            if address not in taken and call.store.get("ipaddresses.networking.k8s.io", address) is None:
+                return address
+    return None
+
+
+class Addresses:
+    """The addresses that one write takes and lets go."""
+
+    def __init__(self, call: Call, obj: Json) -> None:
+        self._call, self._obj = call, obj
+        self.taken: set[str] = set()
+        self.released: list[str] = []
+
+    def take_next(self, family: str) -> str:
+        call = self._call
+        for network in ranges(call, family):
+            address = _pick(call, network, self.taken)
+            if address is not None:
+                self.taken.add(address)
+                return address
+        name = self._obj["metadata"].get("name", "")
+        raise errors.internal(f'failed to allocate a serviceIP for Service "{name}": range is full')
+
+    def take(self, address: str) -> str:
+        spec = self._obj["spec"]
+        parsed = names.parse_ip(address)
+        assert parsed is not None
+        why = ""
+        home = next((n for n in ranges(self._call, family_of(address)) if parsed in n), None)
+        if home is None or not 1 <= int(parsed) - int(home.network_address) <= _usable(home)[1]:
+            why = "the provided network does not match the current range"
+        elif (
+            str(parsed) in self.taken or self._call.store.get("ipaddresses.networking.k8s.io", str(parsed)) is not None
+        ):
+            why = "provided IP is already allocated"
+        if why:
+            words = f"failed to allocate IP {address}: {why}"
+            _fail(self._obj, [invalid("spec.clusterIPs", [a for a in spec.get("clusterIPs") or []], words)])
+        self.taken.add(str(parsed))
+        return address
+
+    def write(self) -> None:
+        """Runs when the Service itself is written."""
+        call, meta = self._call, self._obj["metadata"]
+        for address in self.released:
+            remove_address(call, address)
+        for address in sorted(self.taken):
+            family = family_of(address)
+            obj: Json = {
+                "metadata": {
+                    "name": str(names.parse_ip(address)),
+                    "uid": call.new_uid(),
+                    "creationTimestamp": call.time,
+                    "labels": {
+                        "ipaddress.kubernetes.io/ip-family": family,
+                        "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+                    },
+                },
+                "spec": {"parentRef": {"resource": "services", "namespace": meta["namespace"], "name": meta["name"]}},
+            }
+            call.server.write("ipaddresses.networking.k8s.io", obj["metadata"]["name"], obj, call.now)
+
+
+def remove_address(call: Call, address: str) -> None:
+    parsed = names.parse_ip(address)
+    obj = call.server.read("ipaddresses.networking.k8s.io", str(parsed))
+    if obj is not None:
+        call.server.remove("ipaddresses.networking.k8s.io", str(parsed), obj, call.now)
+
+
+# ---- node ports -------------------------------------------------------------------------------------------------
+
+
+def ports_of(spec: Json) -> set[int]:
+    """Node ports of a Service: of its ports, and for health checks."""
+    out = (
+        {p["nodePort"] for p in spec.get("ports") or [] if p.get("nodePort")}
+        if spec.get("type") in _NODE_PORT_TYPES
+        else set()
+    )
+    if needs_health_port(spec) and spec.get("healthCheckNodePort"):
+        out.add(spec["healthCheckNodePort"])
+    return out
+
+
+def taken_ports(call: Call) -> set[int]:
+    """Node ports of all Services, kept from write to write as long as no other change came between."""
+    out: set[int] = set()
+    for _, entry in call.store.entries("services"):
+        if b'odePort"' in entry.data:
+            out |= ports_of(decode(entry.data)["spec"])
+    return out
+
+
+class PortRefusedError(Exception):
+    """The port is taken or out of range; the text says which."""
+
+
+class Ports:
+    """The ports that one write takes."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.low, self.high = call.server.settings.node_ports
+        self._taken: set[int] | None = None
+
+    def _all(self) -> set[int]:
+        if self._taken is None:
+            self._taken = taken_ports(self._call)
+        return self._taken
+
+    def take(self, port: int) -> None:
+        if not self.low <= port <= self.high:
+            raise PortRefusedError(
+                f"provided port is not in the valid range. The range of valid ports is {self.low}-{self.high}"
+            )
+        if port in self._all():
+            raise PortRefusedError("provided port is already allocated")
+        self._all().add(port)
+
+    def take_next(self) -> int:
+        taken = self._all()
+        count = self.high - self.low + 1
+        band = 0 if count < 32 else min(max(16, count // 32), 128)
+        for low, size in ((self.low + band, count - band), (self.low, band)):
+            if size <= 0:
+                continue
+            start = int.from_bytes(self._call.server.env.random(4)) % size
+            for step in range(size):
+                port = low + (start + step) % size
+                if port not in taken:
+                    taken.add(port)
+                    return port
+        raise errors.internal("failed to allocate a nodePort: range is full")
+
+
+# ---- create -----------------------------------------------------------------------------------------------------
+def allocate_create(call: Call, obj: Json) -> None:
+    spec = obj["spec"]
+    if spec.get("clusterIP") and not spec.get("clusterIPs"):
+        spec["clusterIPs"] = [spec["clusterIP"]]
+    init_families(call, obj, None)
+    addresses = Addresses(call, obj)
+    _allocate_addresses(obj, addresses)
+    ports = Ports(call)
+    _allocate_ports(obj, ports)
+    call.after.append(addresses.write)
+
+
+def _allocate_addresses(obj: Json, addresses: Addresses) -> None:
+    """One address for each family, given or next."""
+    spec = obj["spec"]
+    if spec.get("type") == "ExternalName" or is_headless(spec):
+        return
+    given = list(spec.get("clusterIPs") or [])
+    out: list[str] = []
+    for i, family in enumerate(spec.get("ipFamilies") or []):
+        address = given[i] if i < len(given) else ""
+        out.append(addresses.take(address) if address else addresses.take_next(family))
+    spec["clusterIPs"], spec["clusterIP"] = out, out[0]
+
+
+def _allocate_ports(obj: Json, ports: Ports) -> None:
+    spec = obj["spec"]
+    if spec.get("type") in _NODE_PORT_TYPES:
+        wants = spec["type"] == "NodePort" or spec.get("allocateLoadBalancerNodePorts")
+        given: dict[int, int] = {}
+        for i, port in enumerate(spec.get("ports") or []):
+            if port.get("nodePort") or wants:
+                _allocate_port(obj, ports, i, given)
+    if needs_health_port(spec):
+        allocate_health_port(spec, ports)
+
+
+def _allocate_port(obj: Json, ports: Ports, index: int, given: dict[int, int]) -> None:
+    """initNodePorts: ports of one number share a node port."""
+    all_ports = obj["spec"]["ports"]
+    port = all_ports[index]
+    number = port.get("port", 0)
+    wanted = next((p["nodePort"] for p in all_ports if p.get("port", 0) == number and p.get("nodePort")), 0)
+    if number not in given:
+        if wanted:
+            _take_port(obj, ports, index, wanted)
+        given[number] = port["nodePort"] = wanted or ports.take_next()
+    elif not port.get("nodePort"):
+        port["nodePort"] = given[number]
+    elif port["nodePort"] != given[number]:
+        _take_port(obj, ports, index, port["nodePort"])
+
+
+def _take_port(obj: Json, ports: Ports, index: int, number: int) -> None:
+    try:
+        ports.take(number)
+    except PortRefusedError as refusal:
+        _fail(obj, [invalid(f"spec.ports[{index}].nodePort", number, str(refusal))])
+
+
+def allocate_health_port(spec: Json, ports: Ports) -> None:
+    asked = spec.get("healthCheckNodePort", 0)
+    if not asked:
+        spec["healthCheckNodePort"] = ports.take_next()
+        return
+    try:
+        ports.take(asked)
+    except PortRefusedError as refusal:
+        raise errors.internal(f"failed to allocate requested HealthCheck NodePort {asked}: {refusal}") from None
+
+
+# ---- families ---------------------------------------------------------------------------------------------------
+_SINGLE = "SingleStack"
+
+
+def _matching_prefer(spec: Json, old: Json | None) -> bool:
+    """A PreferDualStack Service is not upgraded because the cluster became dual-stack."""
+    if old is None or spec.get("ipFamilyPolicy") is None or spec.get("type") != old.get("type"):
+        return False
+    if spec.get("type") not in ("ClusterIP", *_NODE_PORT_TYPES) or spec["ipFamilyPolicy"] != "PreferDualStack":
+        return False
+    if old.get("ipFamilyPolicy") not in (None, "PreferDualStack"):
+        return False
+    return (spec.get("clusterIPs") or []) == (old.get("clusterIPs") or []) and (spec.get("ipFamilies") or []) == (
+        old.get("ipFamilies") or []
+    )
+
+
+def init_families(call: Call, obj: Json, old: Json | None) -> None:
+    """initIPFamilyFields: policy and families that the client left out; refuses what cannot be."""
+    spec = obj["spec"]
+    if spec.get("type") == "ExternalName" or _matching_prefer(spec, old):
+        return
+    _init_policy(spec, old)
+    _fail(obj, cluster_ip_errors(spec, old or {}))
+    found = _update_families(spec, old) if old is not None else []
+    if spec["ipFamilyPolicy"] == _SINGLE:
+        for name, word in (("clusterIPs", "cluster IPs"), ("ipFamilies", "IP families")):
+            if len(spec.get(name) or []) == 2:
+                words = f"must be 'RequireDualStack' or 'PreferDualStack' when multiple {word} are specified"
+                found.append(invalid("spec.ipFamilyPolicy", _SINGLE, words))
+    found += _infer_families(call, spec)
+    _fail(obj, found)
+    have = families(call)
+    if spec.get("clusterIP") == "None" and not spec.get("selector"):
+        chosen = spec.get("ipFamilies") or [have[0]]
+        spec["ipFamilies"] = chosen
+        if len(chosen) < 2 and spec["ipFamilyPolicy"] != _SINGLE:
+            chosen.append("IPv6" if chosen[0] == "IPv4" else "IPv4")
+        return
+    _fail(obj, _unconfigured(spec, have))
+    chosen = spec.get("ipFamilies") or [have[0]]
+    spec["ipFamilies"] = chosen
+    if spec["ipFamilyPolicy"] != _SINGLE and len(chosen) == 1 and len(have) == 2:
+        chosen.append("IPv6" if chosen[0] == "IPv4" else "IPv4")
+
+
+def _init_policy(spec: Json, old: Json | None) -> None:
+    if spec.get("ipFamilyPolicy") is not None:
+        return
+    if old is not None and old.get("ipFamilyPolicy") is not None:
+        spec["ipFamilyPolicy"] = old["ipFamilyPolicy"]
+    elif spec.get("clusterIP") == "None" and not spec.get("selector"):
+        spec["ipFamilyPolicy"] = "RequireDualStack"
+    else:
+        spec["ipFamilyPolicy"] = _SINGLE
+
+
+def _update_families(spec: Json, old: Json) -> list[FieldError]:
+    out: list[FieldError] = []
+    for name, what in (("clusterIPs", "cluster IP"), ("ipFamilies", "IP family")):
+        new, was = spec.get(name) or [], old.get(name) or []
+        if spec["ipFamilyPolicy"] == _SINGLE:
+            if new == was and len(new) > 1:
+                spec[name] = new[:1]
+        elif new and len(new) < len(was):
+            words = f"must be 'SingleStack' to release the secondary {what}"
+            out.append(invalid("spec.ipFamilyPolicy", spec["ipFamilyPolicy"], words))
+    return out
+
+
+def _infer_families(call: Call, spec: Json) -> list[FieldError]:
+    out: list[FieldError] = []
+    have = families(call)
+    for i, address in enumerate(spec.get("clusterIPs") or []):
+        if address == "None":
+            break
+        if i >= len(spec.get("ipFamilies") or []):
+            family = family_of(address)
+            if family not in have:
+                out.append(
+                    invalid(f"spec.clusterIPs[{i}]", spec["clusterIPs"], f"{family} is not configured on this cluster")
+                )
+            else:
+                spec["ipFamilies"] = [*(spec.get("ipFamilies") or []), family]
+    return out
+
+
+def _unconfigured(spec: Json, have: list[str]) -> list[FieldError]:
+    out: list[FieldError] = []
+    if spec["ipFamilyPolicy"] == "RequireDualStack" and len(have) < 2:
+        out.append(
+            invalid("spec.ipFamilyPolicy", "RequireDualStack", "this cluster is not configured for dual-stack services")
+        )
+    for i, family in enumerate(spec.get("ipFamilies") or []):
+        if family not in have:
+            out.append(invalid(f"spec.ipFamilies[{i}]", family, "not configured on this cluster"))
+    return out
+
+
+# ---- update -----------------------------------------------------------------------------------------------------
+def patch_allocated(spec: Json, old: Json) -> None:
+    """Values that the server gave out stay when a client leaves them out (patchAllocatedValues)."""
+    if spec.get("type") != "ExternalName" and old.get("type") != "ExternalName":
+        if not spec.get("clusterIP"):
+            spec["clusterIP"] = old.get("clusterIP", "")
+        if not spec.get("clusterIPs") and old.get("clusterIPs"):
+            spec["clusterIPs"] = list(old["clusterIPs"])
+    if spec.get("type") in _NODE_PORT_TYPES and old.get("type") in _NODE_PORT_TYPES:
+        known = {p.get("name", ""): p["nodePort"] for p in old.get("ports") or [] if p.get("nodePort")}
+        used = {p["nodePort"] for p in spec.get("ports") or [] if p.get("nodePort")}
+        for port in spec.get("ports") or []:
+            number = known.get(port.get("name", ""))
+            if not port.get("nodePort") and number and number not in used:
+                port["nodePort"] = number
+    if needs_health_port(old) and needs_health_port(spec) and not spec.get("healthCheckNodePort"):
+        spec["healthCheckNodePort"] = old.get("healthCheckNodePort", 0)
+
+
+def _normalize(spec: Json, old: Json) -> None:
+    """normalizeClusterIPs: clients that know only one of clusterIP and clusterIPs."""
+    single, was = spec.get("clusterIP", ""), old.get("clusterIP", "")
+    same = (spec.get("clusterIPs") or []) == (old.get("clusterIPs") or [])
+    if old.get("clusterIPs") and not spec.get("clusterIPs") and single == was:
+        spec["clusterIPs"] = list(old["clusterIPs"])
+    if single != was and same:
+        if was and not single:
+            spec.pop("clusterIPs", None)
+        else:
+            spec["clusterIPs"] = [single]
+
+
+def allocate_update(call: Call, obj: Json, old: Json) -> None:
+    spec, was = obj["spec"], old["spec"]
+    patch_allocated(spec, was)
+    _normalize(spec, was)
+    if not spec.get("clusterIP"):
+        spec.pop("clusterIP", None)
+    init_families(call, obj, was)
+    addresses = Addresses(call, obj)
+    _update_addresses(obj, was, addresses)
+    ports = Ports(call)
+    if spec.get("type") in _NODE_PORT_TYPES:
+        _update_ports(obj, was, ports)
+    if needs_health_port(spec) and not needs_health_port(was):
+        allocate_health_port(spec, ports)
+    call.after.append(addresses.write)
+
+
+def _update_addresses(obj: Json, old: Json, addresses: Addresses) -> None:
+    spec = obj["spec"]
+    if _matching_prefer(spec, old):
+        return
+    if old.get("type") == "ExternalName":
+        _allocate_addresses(obj, addresses)
+        return
+    if is_headless(old):
+        return
+    had, families_now, families_then = (
+        old.get("clusterIPs") or [],
+        spec.get("ipFamilies") or [],
+        old.get("ipFamilies") or [],
+    )
+    if spec.get("type") == "ExternalName":
+        addresses.released += had
+    elif len(families_then) == 1 and len(families_now) == 2:
+        given = spec.get("clusterIPs") or []
+        second = given[1] if len(given) > 1 else ""
+        spec["clusterIPs"] = [*given[:1], addresses.take(second) if second else addresses.take_next(families_now[1])]
+    elif len(families_then) == 2 and len(families_now) == 1:
+        addresses.released += had[1:]
+
+
+def _update_ports(obj: Json, old: Json, ports: Ports) -> None:
+    spec = obj["spec"]
+    wants = spec["type"] == "NodePort" or spec.get("allocateLoadBalancerNodePorts")
+    known = {p["nodePort"] for p in old.get("ports") or [] if p.get("nodePort")}
+    for i, port in enumerate(spec.get("ports") or []):
+        number = port.get("nodePort", 0)
+        if number and number not in known:
+            _take_port(obj, ports, i, number)
+            known.add(number)
+        elif not number and wants:
+            port["nodePort"] = ports.take_next()
+
+
+def release(call: Call, obj: Json) -> None:
+    """A Service is gone: its addresses, and the Endpoints of its name, go too."""
+    spec = obj["spec"]
+    if spec.get("type") != "ExternalName" and not is_headless(spec):
+        for address in spec.get("clusterIPs") or []:
+            remove_address(call, address)
+    key = f"{obj['metadata'].get('namespace', '')}/{obj['metadata']['name']}"
+    endpoints = call.server.read("endpoints", key)
+    if endpoints is not None:
+        call.server.remove("endpoints", key, endpoints, call.now)

@@ -1,0 +1,176 @@
+"""A request's body → an object of the kind that is wanted: content types, kinds, strict errors and warnings."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from fairway.apiserver import decode, errors
+from fairway.apiserver.fielderrors import quote
+from fairway.apiserver.kinds.base import Resource
+from fairway.apiserver.messages import message_of
+from fairway.apiserver.request import Json, Request
+from fairway.apiserver.schema import TypeNode, kind_types
+from fairway.wire import protobuf
+
+JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
+_ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+_UNSUPPORTED = f"the body of the request was in an unknown format - accepted media types include: {_ACCEPTED}"
+
+
+def media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+
+
+def go_kind(api_version: str, kind: str) -> str:
+    """Go's text of a GroupVersionKind."""
+    group, _, version = api_version.rpartition("/")
+    return f"{group}/{version}, Kind={kind}"
+
+
+def parse(request: Request, kind: str = "") -> Any:
+    """The raw document; `kind` is what an error says was wanted."""
+    media = media_type(request) or JSON
+    if media == PROTOBUF:
+        return _protobuf(request.body)
+    if media not in (JSON, YAML, "application/apply-patch+yaml"):
+        raise errors.unsupported_media(_UNSUPPORTED)
+    try:
+        return parse_yaml(request.body) if media != JSON else decode.parse_json(request.body)
+    except ValueError as error:
+        wanted = f"the object provided is unrecognized (must be of type {kind}): " if kind else ""
+        raise errors.bad_request(
+            f"{wanted}couldn't get version/kind; json parse error: {error}{_excerpt(request.body, kind)}"
+        ) from None
+
+
+def _excerpt(body: bytes, kind: str) -> str:
+    if not kind:
+        return ""
+    shown = body[:128].decode("utf-8", "replace")
+    return f" ({shown})" if shown.isprintable() else f" ({body[:128].hex()})"
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML 1.1 as sigs.k8s.io/yaml reads it: times stay text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    k: [(t, r) for t, r in v if t != "tag:yaml.org,2002:timestamp"]
+    for k, v in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def parse_yaml(body: bytes) -> Any:
+    if body.lstrip()[:1] == b"{":
+        return decode.parse_json(body)
+    try:
+        loaded = yaml.load(body, _Loader)  # noqa: S506 - a safe loader without times
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError("error converting YAML to JSON: yaml: " + re.sub(r"\s+", " ", str(error))) from None
+    return _json_keys(loaded)
+
+
+def _json_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_key(k): _json_keys(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_json_keys(v) for v in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise ValueError(f"error converting YAML to JSON: value of type {type(value).__name__}")
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    return str(key)
+
+
+def _protobuf(body: bytes) -> Json:
+    try:
+        return protobuf.decode_object(body, message_of)
+    except protobuf.ProtobufError as error:
+        raise errors.bad_request(f"couldn't get version/kind; {error}") from None
+
+
+def object_of(request: Request, resource: Resource, validation: str) -> Json:
+    """The decoded object of a create or update, without apiVersion and kind."""
+    raw = parse(request, resource.kind)
+    if not isinstance(raw, dict):
+        raise errors.bad_request(
+            f"couldn't get version/kind; json parse error: json: cannot unmarshal {decode.json_name(raw)} into Go value of type "
+            'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+        )
+    check_kind(raw, resource)
+    found = Strict(validation)
+    obj = typed(raw, resource, found, request.body if media_type(request) in (JSON, "") else b"")
+    found.finish(
+        request, f"{resource.kind} in version {quote(resource.version)} cannot be handled as a {resource.kind}: "
+    )
+    return obj
+
+
+def check_kind(raw: Json, resource: Resource) -> None:
+    """The document must say nothing about its kind, or the right thing."""
+    api_version, kind = raw.get("apiVersion") or resource.api_version, raw.get("kind") or resource.kind
+    if not isinstance(api_version, str) or not isinstance(kind, str):
+        what = "apiVersion" if not isinstance(api_version, str) else "kind"
+        raise errors.bad_request(
+            f"couldn't get version/kind; json parse error: json: cannot unmarshal {decode.json_name(raw[what])} into Go struct "
+            f"field .{what} of type string"
+        )
+    if (api_version, kind) == (resource.api_version, resource.kind):
+        return
+    version = api_version.rpartition("/")[2]
+    head = f"{kind} in version {quote(version)} cannot be handled as a {resource.kind}: "
+    group = api_version.rpartition("/")[0]
+    if kind == resource.kind and group == resource.group:
+        raise errors.bad_request(
+            f"the API version in the data ({api_version}) does not match the expected API version ({resource.api_version})"
+        )
+    if (api_version, kind) in kind_types():
+        hub = "core" if not resource.group else resource.group.split(".")[0]
+        raise errors.bad_request(f"{head}converting (v1.{kind}) to ({hub}.{resource.kind}): unknown conversion")
+    raise errors.bad_request(f"{head}no kind {quote(kind)} is registered for version {quote(api_version)}")
+
+
+class Strict:
+    """Unknown and duplicate fields of one body, and what becomes of them."""
+
+    def __init__(self, validation: str) -> None:
+        self.validation = validation
+        self.found: list[str] = []
+
+    def finish(self, request: Request, head: str) -> None:
+        if not self.found or self.validation == "Ignore":
+            return
+        if self.validation == "Strict":
+            raise errors.bad_request(f"{head}strict decoding error: {', '.join(self.found)}")
+        request.warnings.extend(w for w in self.found if w not in request.warnings)
+
+
+def typed(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
+    """Decode a raw document as a resource's type, noting unknown and (with `body`) duplicate fields."""
+    decoder = decode.Decoder()
+    document = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
+    metadata = document.get("metadata")
+    if metadata is None:
+        document["metadata"] = {}
+    try:
+        obj = decoder.decode(document, resource.type)
+    except decode.TypeMismatch as error:
+        head = f"{resource.kind} in version {quote(resource.version)} cannot be handled as a {resource.kind}: "
+        raise errors.bad_request(f"{head}{error}") from None
+    if strict.validation != "Ignore":
+        if body and body.count(b'":') != decode.count_keys(raw):
+            strict.found += [f'duplicate field "{d}"' for d in decode.duplicates(body)]
+        strict.found += [f'unknown field "{u}"' for u in decoder.unknown]
+    return obj
+
+
+def reencode(obj: Json, node: TypeNode) -> Json:
+    """The object as it would be after one more round of encoding and decoding."""
+    return decode.Decoder().decode(obj, node)

@@ -1,0 +1,174 @@
+"""delete and deletecollection: preconditions, grace of pods, finalizers and propagation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairway.apiserver import bodies, decode, errors, gotime
+from fairway.apiserver.context import Call
+from fairway.apiserver.context import decode as load
+from fairway.apiserver.kinds.base import Resource
+from fairway.apiserver.options import DeleteOptions, ListOptions, delete_options
+from fairway.apiserver.reading import prefix_of, selection
+from fairway.apiserver.request import Json, Request
+from fairway.apiserver.schema import builtin
+from fairway.apiserver.writing import Written
+
+
+def options_of(request: Request, resource: Resource) -> DeleteOptions:
+    """DeleteOptions from the body and the query."""
+    body: Json = {}
+    if request.body:
+        raw: Any = bodies.parse(request)
+        if not isinstance(raw, dict):
+            raise errors.bad_request("couldn't get version/kind; json parse error: expected an object")
+        kind, api_version = raw.get("kind") or "DeleteOptions", raw.get("apiVersion") or ""
+        if kind != "DeleteOptions":
+            raise errors.bad_request(f'no kind "{kind}" is registered for version "{api_version or "meta.k8s.io/v1"}"')
+        document = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
+        try:
+            body = decode.Decoder().decode(document, builtin("meta.DeleteOptions"))
+        except decode.TypeMismatch as error:
+            raise errors.bad_request(
+                f'DeleteOptions in version "{resource.version}" cannot be handled as a DeleteOptions: {error}'
+            ) from None
+    return delete_options(request, body)
+
+
+def check_preconditions(call: Call, obj: Json, options: DeleteOptions, name: str) -> None:
+    meta, kind = obj["metadata"], call.resource.kind
+    if options.uid and options.uid != meta.get("uid"):
+        why = (
+            f"the UID in the precondition ({options.uid}) does not match the UID in record ({meta.get('uid')}). "
+            "The object might have been deleted and then recreated"
+        )
+    elif options.version and options.version != meta.get("resourceVersion"):
+        why = (
+            f"the ResourceVersion in the precondition ({options.version}) does not match the ResourceVersion in record "
+            f"({meta.get('resourceVersion')}). The object might have been modified"
+        )
+    else:
+        return
+    error = errors.conflict(kind, "", name, why)
+    error.message = f'Operation cannot be fulfilled on {errors.qualified(kind, call.resource.group)} "{name}": {why}'
+    error.details = {k: v for k, v in (("name", name), ("group", call.resource.group), ("kind", kind)) if v}
+    raise error
+
+
+def delete(call: Call, name: str, options: DeleteOptions) -> tuple[Written, bool]:
+    """Delete one object; the second value says that it is gone (and not only going)."""
+    resource = call.resource
+    obj = call.server.read(resource, call.key(name))
+    if obj is None:
+        raise errors.not_found(resource.plural, resource.group, name)
+    check_preconditions(call, obj, options, name)
+    return _delete(call, obj, options)
+
+
+def _delete(call: Call, obj: Json, options: DeleteOptions) -> tuple[Written, bool]:
+    strategy, meta = call.resource.strategy, obj["metadata"]
+    before = load_copy(obj)
+    graceful = _begin_grace(call, obj, options)
+    _set_finalizers(meta, options)
+    waits = bool(meta.get("finalizers")) or (
+        call.resource.kind == "Namespace" and bool((obj.get("spec") or {}).get("finalizers"))
+    )
+    if waits and not meta.get("deletionTimestamp"):
+        meta["deletionTimestamp"], meta["deletionGracePeriodSeconds"] = call.time, 0
+        if meta.get("generation"):
+            meta["generation"] += 1
+    elif waits and not graceful and meta.get("deletionGracePeriodSeconds"):
+        meta["deletionGracePeriodSeconds"], meta["deletionTimestamp"] = 0, call.time
+    if call.resource.kind == "Namespace":
+        _terminate(obj)
+    if waits or graceful:
+        if obj != before and not call.dry_run:
+            _write(call, obj)
+        return Written(obj), False
+    if not call.dry_run:
+        if meta.get("deletionGracePeriodSeconds"):
+            # The last word of a graceful deletion is a change of its own, then the object goes.
+            meta["deletionGracePeriodSeconds"] = 0
+            _write(call, obj)
+        call.server.remove(call.resource.key, call.key(meta["name"]), obj, call.now)
+        strategy.after_delete(call, obj)
+    return Written(obj), True
+
+
+def load_copy(obj: Json) -> Json:
+    from fairway.apiserver.context import encode
+
+    copied: Json = load(encode(obj))
+    return copied
+
+
+def _write(call: Call, obj: Json) -> None:
+    call.server.write(call.resource.key, call.key(obj["metadata"]["name"]), obj, call.now)
+
+
+def _terminate(obj: Json) -> None:
+    obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
+
+
+def _begin_grace(call: Call, obj: Json, options: DeleteOptions) -> bool:
+    """Pods with a node end gracefully: the object stays until the kubelet's own delete with grace 0."""
+    if call.resource.kind != "Pod":
+        return False
+    meta, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
+    grace = options.grace
+    if grace is None:
+        grace = spec.get("terminationGracePeriodSeconds", 30) if not meta.get("deletionTimestamp") else None
+    if grace is not None and grace < 0:
+        grace = 1
+    if not spec.get("nodeName") or status.get("phase") in ("Failed", "Succeeded"):
+        grace = 0
+    if meta.get("deletionTimestamp"):
+        return _shorten_grace(meta, grace, call)
+    if not grace:
+        return False
+    meta["deletionTimestamp"] = gotime.from_seconds(call.now + grace)
+    meta["deletionGracePeriodSeconds"] = grace
+    if meta.get("generation"):
+        meta["generation"] += 1
+    return True
+
+
+def _shorten_grace(meta: Json, grace: int | None, call: Call) -> bool:
+    """A pod that is going already: a shorter grace wins, 0 ends it, a longer one changes nothing."""
+    period = meta.get("deletionGracePeriodSeconds")
+    if grace == 0 or not period:
+        return False
+    if grace is not None and grace < period:
+        started = gotime.seconds(meta["deletionTimestamp"]) - period
+        meta["deletionTimestamp"] = gotime.from_seconds(started + grace)
+        meta["deletionGracePeriodSeconds"] = grace
+    return True
+
+
+def _set_finalizers(meta: Json, options: DeleteOptions) -> None:
+    """Propagation becomes a finalizer that the garbage collector acts on."""
+    kept = [
+        f for f in meta.get("finalizers") or [] if f not in ("orphan", "foregroundDeletion") or not options.propagation
+    ]
+    if options.propagation == "Orphan":
+        kept.append("orphan")
+    elif options.propagation == "Foreground":
+        kept.append("foregroundDeletion")
+    if kept:
+        meta["finalizers"] = kept
+    else:
+        meta.pop("finalizers", None)
+
+
+def delete_collection(call: Call, options: DeleteOptions, listed: ListOptions, namespace: str) -> list[Json]:
+    """Delete all that a list would show; answers with what they were."""
+    resource = call.resource
+    chosen = selection(resource, listed)
+    out: list[Json] = []
+    for key, entry in call.store.entries(resource.key, prefix_of(resource, namespace)):
+        if not chosen.picks(entry.data):
+            continue
+        obj = load(entry.data)
+        one = Call(call.server, call.request, resource, key.rpartition("/")[0], call.now, call.dry_run)
+        out.append(_delete(one, obj, options)[0].obj)
+    return out

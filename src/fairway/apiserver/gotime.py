@@ -1,0 +1,107 @@
+"""Times as the API writes them: RFC 3339 in UTC, to the second or (MicroTime) to the microsecond; ages in tables."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+_RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:\d\d)")
+
+
+def parse(text: str) -> dt.datetime:
+    """An instant; raises ValueError with the words of Go's time.Parse."""
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError(_parse_words(text))
+    year, month, day, hour, minute, second = (int(g) for g in match.groups()[:6])
+    micro = int((match[7] or "0").ljust(6, "0")[:6])
+    zone = dt.UTC
+    offset = dt.timedelta(0)
+    if match[8] != "Z":
+        hours, minutes = match[8][1:].split(":")
+        offset = dt.timedelta(hours=int(hours), minutes=int(minutes)) * (1 if match[8][0] == "+" else -1)
+    try:
+        return dt.datetime(year, month, day, hour, minute, second, micro, zone) - offset
+    except (ValueError, OverflowError):
+        raise ValueError(f'parsing time "{text}": day out of range') from None
+
+
+def _parse_words(text: str) -> str:
+    layout, rest, what = "2006-01-02T15:04:05Z07:00", text, "2006"
+    for pattern, name in ((r"\d{4}", "2006"), ("-", "-"), (r"\d\d", "01"), ("-", "-"), (r"\d\d", "02"), ("T", "T")):
+        match = re.match(pattern, rest)
+        what = name
+        if match is None:
+            break
+        rest = rest[match.end() :]
+    return f'parsing time "{text}" as "{layout}": cannot parse "{rest}" as "{what}"'
+
+
+def write(instant: dt.datetime) -> str:
+    """To the second, as `creationTimestamp`."""
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def write_micro(instant: dt.datetime) -> str:
+    return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def normal_time(text: str) -> str | None:
+    if text.endswith("Z") and len(text) == 20 and _RFC3339.fullmatch(text):
+        parse(text)
+        return text
+    return write(parse(text)) if text else None
+
+
+def normal_micro_time(text: str) -> str | None:
+    return write_micro(parse(text)) if text else None
+
+
+def from_seconds(now: float) -> str:
+    return write(dt.datetime.fromtimestamp(now, dt.UTC))
+
+
+def seconds(text: str) -> float:
+    """Unix time of an API time."""
+    return parse(text).timestamp()
+
+
+def age(created: str | None, now: float) -> str:
+    """As kubectl's AGE column: two units while they matter."""
+    if not created:
+        return "<unknown>"
+    return duration(now - seconds(created))
+
+
+def duration(elapsed: float) -> str:
+    total = int(elapsed)
+    if total < -1:
+        return "<invalid>"
+    total = max(total, 0)
+    if total < 120:
+        return f"{total}s"
+    minutes = total // 60
+    if minutes < 10:
+        return _pair(minutes, "m", total % 60, "s")
+    if minutes < 180:
+        return f"{minutes}m"
+    hours = total // 3600
+    if hours < 8:
+        return _pair(hours, "h", minutes % 60, "m")
+    if hours < 48:
+        return f"{hours}h"
+    return _days(hours)
+
+
+def _days(hours: int) -> str:
+    if hours < 24 * 8:
+        return _pair(hours // 24, "d", hours % 24, "h")
+    if hours < 24 * 365 * 2:
+        return f"{hours // 24}d"
+    if hours < 24 * 365 * 8:
+        return _pair(hours // 24 // 365, "y", hours // 24 % 365, "d")
+    return f"{hours // 24 // 365}y"
+
+
+def _pair(first: int, unit: str, second: int, second_unit: str) -> str:
+    return f"{first}{unit}{second}{second_unit}" if second else f"{first}{unit}"

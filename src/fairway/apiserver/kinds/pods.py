@@ -1,0 +1,221 @@
+"""Pod: what admission adds, what may change, and its sub-resources' rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairway.apiserver import errors
+from fairway.apiserver.context import Call
+from fairway.apiserver.fielderrors import FieldError, forbidden, invalid
+from fairway.apiserver.kinds.base import RESET_STATUS, Strategy
+from fairway.apiserver.kinds.podspec import default_pod_spec, default_requests, pod_spec_errors
+from fairway.apiserver.request import Json
+
+_TOLERATED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path, no secret
+_MUTABLE = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+
+
+def qos_class(spec: Json) -> str:
+    """BestEffort, Burstable or Guaranteed."""
+    containers = [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]
+    resources = [c.get("resources") or {} for c in containers]
+    if not any(r.get("requests") or r.get("limits") for r in resources):
+        return "BestEffort"
+    full = all(
+        (r.get("limits") or {}).get(n) and (r.get("requests") or {}).get(n) == r["limits"][n]
+        for r in resources
+        for n in ("cpu", "memory")
+    )
+    return "Guaranteed" if full else "Burstable"
+
+
+class PodStrategy(Strategy):
+    has_status = True
+    has_generation = True
+    returns_deleted = True
+    reset = RESET_STATUS
+    selectable = (
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "spec.hostNetwork",
+        "status.phase",
+        "status.podIP",
+        "status.podIPs",
+        "status.nominatedNodeName",
+    )
+
+    def default(self, obj: Json) -> None:
+        spec = obj.setdefault("spec", {})
+        default_pod_spec(spec)
+        default_requests(spec)
+        if spec.get("enableServiceLinks") is None:
+            spec["enableServiceLinks"] = True
+        if spec.get("hostNetwork") is False:
+            del spec["hostNetwork"]
+        status = obj.setdefault("status", {})
+        if not status.get("podIPs") and status.get("podIP"):
+            status["podIPs"] = [{"ip": status["podIP"]}]
+        elif status.get("podIPs"):
+            status["podIP"] = status["podIPs"][0].get("ip", "")
+
+    def admit(self, call: Call, obj: Json, old: Json | None) -> None:
+        spec = obj["spec"]
+        if old is None:
+            _admit_account(call, obj)
+            spec.setdefault("priority", 0)
+            spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+        tolerations = list(spec.get("tolerations") or [])
+        for key in _TOLERATED:
+            if not any(_tolerates(t, key) for t in tolerations):
+                tolerations.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
+        spec["tolerations"] = tolerations
+
+    def prepare_create(self, call: Call, obj: Json) -> None:
+        obj["metadata"]["generation"] = 1
+        obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
+        if obj["spec"].get("schedulingGates"):
+            obj["status"]["conditions"] = [
+                {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "lastProbeTime": None,
+                    "lastTransitionTime": call.time,
+                    "reason": "SchedulingGated",
+                    "message": "Scheduling is blocked due to non-empty scheduling gates",
+                }
+            ]
+
+    def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        return pod_spec_errors(obj["spec"], "spec")
+
+    def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
+        out = pod_spec_errors(obj["spec"], "spec")
+        new, was = obj["spec"], old["spec"]
+        for name in ("containers", "initContainers"):
+            if len(new.get(name) or []) != len(was.get(name) or []):
+                words = "pod updates may not add or remove containers"
+                return [*out, forbidden(f"spec.{name}", words)]
+        deadline, then = new.get("activeDeadlineSeconds"), was.get("activeDeadlineSeconds")
+        if then is not None and deadline is None:
+            out.append(
+                invalid("spec.activeDeadlineSeconds", None, "must not update from a positive integer to nil value")
+            )
+        elif then is not None and deadline is not None and deadline > then:
+            out.append(invalid("spec.activeDeadlineSeconds", deadline, "must be less than or equal to previous value"))
+        if _frozen(new, was) != _frozen(was, was):
+            out.append(forbidden("spec", _MUTABLE + "\n" + _difference(new, was)))
+        return out
+
+    def prepare_status(self, call: Call, obj: Json, old: Json) -> None:
+        super().prepare_status(call, obj, old)
+        meta, was = obj["metadata"], old["metadata"]
+        meta["deletionTimestamp"] = was.get("deletionTimestamp")
+        if meta["deletionTimestamp"] is None:
+            del meta["deletionTimestamp"]
+        if "ownerReferences" in was:
+            meta["ownerReferences"] = was["ownerReferences"]
+        obj["status"].setdefault("qosClass", qos_class(obj["spec"]))
+
+    def fields(self, obj: Json) -> dict[str, str]:
+        spec, status = obj.get("spec") or {}, obj.get("status") or {}
+        return {
+            "spec.nodeName": spec.get("nodeName", ""),
+            "spec.restartPolicy": spec.get("restartPolicy", ""),
+            "spec.schedulerName": spec.get("schedulerName", ""),
+            "spec.serviceAccountName": spec.get("serviceAccountName", ""),
+            "spec.hostNetwork": "true" if spec.get("hostNetwork") else "false",
+            "status.phase": status.get("phase", ""),
+            "status.podIP": status.get("podIP", ""),
+            "status.nominatedNodeName": status.get("nominatedNodeName", ""),
+        }
+
+
+def _tolerates(toleration: Json, key: str) -> bool:
+    return toleration.get("key") in (key, None, "") and toleration.get("effect") in ("NoExecute", None, "")
+
+
+def _admit_account(call: Call, obj: Json) -> None:
+    """ServiceAccount admission: the account `default`, and its token where the pod does not say no."""
+    spec, meta = obj["spec"], obj["metadata"]
+    if (meta.get("annotations") or {}).get("kubernetes.io/config.mirror"):
+        return
+    if not spec.get("serviceAccountName"):
+        spec["serviceAccountName"] = spec["serviceAccount"] = "default"
+    name = spec["serviceAccountName"]
+    account = call.server.read("serviceaccounts", f"{call.namespace}/{name}")
+    if account is None:
+        if call.server.settings.require_accounts:
+            why = f'error looking up service account {call.namespace}/{name}: serviceaccount "{name}" not found'
+            raise errors.forbidden("pods", "", meta.get("name", ""), why)
+        return
+    if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
+        spec["imagePullSecrets"] = account["imagePullSecrets"]
+    wants = spec.get("automountServiceAccountToken")
+    if wants is None:
+        wants = account.get("automountServiceAccountToken")
+    if wants is not False:
+        _mount_token(call, spec)
+
+
+def _mount_token(call: Call, spec: Json) -> None:
+    volume = f"kube-api-access-{call.suffix()}"
+    used = False
+    for container in (*(spec.get("initContainers") or []), *(spec.get("containers") or [])):
+        mounts = container.get("volumeMounts") or []
+        if not any(m.get("mountPath") == TOKEN_PATH for m in mounts):
+            container["volumeMounts"] = [*mounts, {"name": volume, "readOnly": True, "mountPath": TOKEN_PATH}]
+            used = True
+    if used:
+        spec["volumes"] = [*(spec.get("volumes") or []), _token_volume(volume)]
+
+
+def _token_volume(name: str) -> Json:
+    root = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    space = {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
+    sources: list[Json] = [
+        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+        {"configMap": root},
+        {"downwardAPI": {"items": [space]}},
+    ]
+    return {"name": name, "projected": {"sources": sources, "defaultMode": 420}}
+
+
+def _frozen(spec: Json, was: Json) -> Json:
+    """The parts of a spec that no update may change: what may change is set as it was."""
+    out = {k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "schedulingGates")}
+    for name in ("containers", "initContainers"):
+        if name in out:
+            out[name] = [
+                {**c, "image": o.get("image")} for c, o in zip(out[name] or [], was.get(name) or [], strict=False)
+            ]
+    new, then = out.get("tolerations") or [], was.get("tolerations") or []
+    if all(t in new for t in then):
+        out["tolerations"] = then
+    if (was.get("terminationGracePeriodSeconds") or 0) < 0 and out.get("terminationGracePeriodSeconds") == 1:
+        out["terminationGracePeriodSeconds"] = was["terminationGracePeriodSeconds"]
+    if was.get("schedulingGates"):
+        for name in ("nodeSelector", "affinity"):
+            out[name] = was.get(name)
+    return out
+
+
+def _difference(new: Json, old: Json) -> str:
+    """What changed, a line each (the real server prints a Go diff here)."""
+    lines = [
+        f"- {k}: {_short(old.get(k))}\n+ {k}: {_short(new.get(k))}"
+        for k in sorted({*new, *old})
+        if new.get(k) != old.get(k)
+    ]
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 200 else text[:200] + "…"

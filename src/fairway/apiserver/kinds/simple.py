@@ -1,0 +1,340 @@
+"""Kinds with few rules: Namespace, Node, ConfigMap, Secret, ServiceAccount, Lease, Event, ControllerRevision."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+
+from fairway.apiserver import names
+from fairway.apiserver.context import Call
+from fairway.apiserver.fielderrors import FieldError, forbidden, invalid, required, too_long
+from fairway.apiserver.kinds.base import RESET_STATUS, Strategy, get, immutable
+from fairway.apiserver.request import Json
+
+
+# ---- Namespace ---------------------------------------------------------------------------------------------------
+class NamespaceStrategy(Strategy):
+    name_rule = staticmethod(names.label_name)
+    has_status = True
+    returns_deleted = True
+    selectable = ("status.phase",)
+    reset = RESET_STATUS
+
+    def default(self, obj: Json) -> None:
+        """The label that selectors use (KEP-2161)."""
+        meta = obj["metadata"]
+        if meta.get("name"):
+            meta["labels"] = {**(meta.get("labels") or {}), "kubernetes.io/metadata.name": meta["name"]}
+
+    def prepare_create(self, call: Call, obj: Json) -> None:
+        self.default(obj)
+        kept = [f for f in get(obj, "spec", "finalizers") or [] if f != "kubernetes"]
+        obj["spec"] = {**(obj.get("spec") or {}), "finalizers": [*kept, "kubernetes"]}
+        obj["status"] = {"phase": "Active"}
+
+    def prepare_update(self, call: Call, obj: Json, old: Json) -> None:
+        obj["spec"] = {**(obj.get("spec") or {}), "finalizers": get(old, "spec", "finalizers")}
+        if obj["spec"]["finalizers"] is None:
+            del obj["spec"]["finalizers"]
+        obj["status"] = old.get("status") or {}
+
+    def fields(self, obj: Json) -> dict[str, str]:
+        return {"status.phase": get(obj, "status", "phase") or ""}
+
+
+# ---- Node --------------------------------------------------------------------------------------------------------
+class NodeStrategy(Strategy):
+    has_status = True
+    selectable = ("spec.unschedulable",)
+    reset = RESET_STATUS
+
+    def prepare_create(self, call: Call, obj: Json) -> None:
+        """TaintNodesByCondition: nothing lands on a node before it is ready. Status is the kubelet's to give."""
+        spec = obj.setdefault("spec", {})
+        taint = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+        if not any(
+            t.get("key") == taint["key"] and t.get("effect") == taint["effect"] for t in spec.get("taints") or []
+        ):
+            spec["taints"] = [*(spec.get("taints") or []), taint]
+
+    def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        spec = obj.get("spec") or {}
+        out: list[FieldError] = []
+        cidrs = spec.get("podCIDRs") or []
+        for i, cidr in enumerate(cidrs):
+            out += names.cidr_errors(f"spec.podCIDRs[{i}]", cidr)
+        if (
+            not out
+            and len(cidrs) > 1
+            and (len(cidrs) > 2 or len({ipaddress.ip_network(c, strict=False).version for c in cidrs}) < 2)
+        ):
+            words = "may specify no more than one CIDR for each IP family"
+            out.append(invalid("spec.podCIDRs", cidrs, words))
+        seen: set[tuple[str, str]] = set()
+        for i, taint in enumerate(spec.get("taints") or []):
+            out += _taint_errors(taint, f"spec.taints[{i}]", seen)
+        return out
+
+    def default(self, obj: Json) -> None:
+        """podCIDR and podCIDRs say the same."""
+        spec = obj.get("spec") or {}
+        if spec.get("podCIDR") and not spec.get("podCIDRs"):
+            spec["podCIDRs"] = [spec["podCIDR"]]
+        elif spec.get("podCIDRs") and not spec.get("podCIDR"):
+            spec["podCIDR"] = spec["podCIDRs"][0]
+
+    def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
+        out = self.validate(call, obj)
+        new, was = get(obj, "spec", "podCIDRs") or [], get(old, "spec", "podCIDRs") or []
+        if was and new != was:
+            out.append(forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid'))
+        provider = get(old, "spec", "providerID")
+        if provider and get(obj, "spec", "providerID") != provider:
+            out.append(forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid'))
+        return out
+
+    def fields(self, obj: Json) -> dict[str, str]:
+        return {"spec.unschedulable": "true" if get(obj, "spec", "unschedulable") else "false"}
+
+
+def _taint_errors(taint: Json, path: str, seen: set[tuple[str, str]]) -> list[FieldError]:
+    from fairway.apiserver.fielderrors import duplicate, unsupported
+
+    out = names.qualified_name_errors(f"{path}.key", taint.get("key", ""))
+    value, effect = taint.get("value", ""), taint.get("effect", "")
+    out += [invalid(f"{path}.value", value, m) for m in names.label_value_errors(value)]
+    if not effect:
+        out.append(required(f"{path}.effect"))
+    elif effect not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):
+        out.append(unsupported(f"{path}.effect", effect, ("NoSchedule", "PreferNoSchedule", "NoExecute")))
+    key = (taint.get("key", ""), effect)
+    if key in seen:
+        out.append(duplicate(path, taint))
+    seen.add(key)
+    return out
+
+
+# ---- ConfigMap and Secret ------------------------------------------------------------------------------------------
+MOST_BYTES = 1024 * 1024
+_FROZEN = "field is immutable when `immutable` is set"
+
+
+def _data_errors(data: Json, path: str) -> list[FieldError]:
+    return [invalid(f"{path}[{key}]", key, m) for key in sorted(data) for m in names.config_key_errors(key)]
+
+
+class ConfigMapStrategy(Strategy):
+    meta_checks = (1, 1)
+
+    def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
+        out: list[FieldError] = []
+        for key in sorted(data):
+            out += [invalid(f"data[{key}]", key, m) for m in names.config_key_errors(key)]
+            if key in binary:
+                out.append(invalid(f"data[{key}]", key, "duplicate of key present in binaryData"))
+        out += _data_errors(binary, "binaryData")
+        size = sum(len(v.encode()) for v in data.values()) + sum(len(v) * 3 // 4 for v in binary.values())
+        if size > MOST_BYTES:
+            out.append(too_long("", MOST_BYTES))
+        return out
+
+    def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
+        out: list[FieldError] = []
+        if old.get("immutable"):
+            if not obj.get("immutable"):
+                out.append(forbidden("immutable", _FROZEN))
+            out += [forbidden(n, _FROZEN) for n in ("data", "binaryData") if (obj.get(n) or {}) != (old.get(n) or {})]
+        return out + self.validate(call, obj)
+
+
+class SecretStrategy(Strategy):
+    meta_checks = (1, 1)
+    selectable = ("type",)
+
+    def default(self, obj: Json) -> None:
+        """stringData is written into data; the type is Opaque."""
+        obj.setdefault("type", "Opaque")
+        plain = obj.pop("stringData", None)
+        if plain:
+            encoded = {k: base64.b64encode(v.encode()).decode() for k, v in plain.items()}
+            obj["data"] = {**(obj.get("data") or {}), **encoded}
+
+    def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        data = obj.get("data") or {}
+        out = _data_errors(data, "data")
+        if sum(len(v) * 3 // 4 for v in data.values()) > MOST_BYTES:
+            out.append(too_long("data", MOST_BYTES))
+        needs = {
+            "kubernetes.io/dockercfg": (".dockercfg",),
+            "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+            "kubernetes.io/tls": ("tls.crt", "tls.key"),
+            "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+        }.get(obj["type"], ())
+        out += [required(f"data[{n}]") for n in needs if n not in data]
+        if obj["type"] == "kubernetes.io/basic-auth" and not {"username", "password"} & set(data):
+            out += [required("data[username]"), required("data[password]")]
+        if obj["type"] == "kubernetes.io/service-account-token":
+            name = (obj["metadata"].get("annotations") or {}).get("kubernetes.io/service-account.name", "")
+            if not name:
+                out.append(required("metadata.annotations[kubernetes.io/service-account.name]"))
+        return out
+
+    def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
+        out = immutable(obj["type"], old.get("type"), "type")
+        if old.get("immutable"):
+            if not obj.get("immutable"):
+                out.append(forbidden("immutable", _FROZEN))
+            if (obj.get("data") or {}) != (old.get("data") or {}):
+                out.append(forbidden("data", _FROZEN))
+        return out + self.validate(call, obj)
+
+    def fields(self, obj: Json) -> dict[str, str]:
+        return {"type": obj.get("type", "")}
+
+
+class ServiceAccountStrategy(Strategy):
+    meta_checks = (1, 1)
+    returns_deleted = True
+
+
+# ---- Lease ---------------------------------------------------------------------------------------------------------
+class LeaseStrategy(Strategy):
+    needs_version = True
+    creates_on_update = True
+
+    def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        spec = obj.get("spec") or {}
+        out: list[FieldError] = []
+        if spec.get("leaseDurationSeconds") is not None and spec["leaseDurationSeconds"] <= 0:
+            out.append(invalid("spec.leaseDurationSeconds", spec["leaseDurationSeconds"], "must be greater than 0"))
+        if spec.get("leaseTransitions") is not None and spec["leaseTransitions"] < 0:
+            out.append(invalid("spec.leaseTransitions", spec["leaseTransitions"], "must be greater than or equal to 0"))
+        return out
+
+
+# ---- Event ---------------------------------------------------------------------------------------------------------
+_RENAMED = {
+    "reportingController": "reportingComponent",
+    "regarding": "involvedObject",
+    "note": "message",
+    "deprecatedSource": "source",
+    "deprecatedFirstTimestamp": "firstTimestamp",
+    "deprecatedLastTimestamp": "lastTimestamp",
+    "deprecatedCount": "count",
+}
+_BACK = {v: k for k, v in _RENAMED.items()}
+
+
+def event_to_core(obj: Json) -> Json:
+    """events.k8s.io/v1 → v1, which is what is stored."""
+    out = {_RENAMED.get(k, k): v for k, v in obj.items()}
+    out.setdefault("reportingComponent", "")
+    out.setdefault("reportingInstance", "")
+    return out
+
+
+def event_from_core(obj: Json) -> Json:
+    """v1 → events.k8s.io/v1."""
+    out = {_BACK.get(k, k): v for k, v in obj.items()}
+    for name in ("reportingController", "reportingInstance"):
+        if out.get(name) == "":
+            del out[name]
+    return out
+
+
+class EventStrategy(Strategy):
+    """v1 Event, with the lax rules that it always had."""
+
+    creates_on_update = True
+    selectable = (
+        "involvedObject.kind",
+        "involvedObject.namespace",
+        "involvedObject.name",
+        "involvedObject.uid",
+        "involvedObject.apiVersion",
+        "involvedObject.resourceVersion",
+        "involvedObject.fieldPath",
+        "reason",
+        "reportingComponent",
+        "source",
+        "type",
+    )
+
+    def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        core = event_to_core(obj)
+        out: list[FieldError] = []
+        space, about = obj["metadata"].get("namespace", ""), get(core, "involvedObject", "namespace") or ""
+        if (about and about != space) or (not about and space not in ("default", "kube-system") and _namespaced(core)):
+            out.append(invalid("involvedObject.namespace", about, "does not match event.namespace"))
+        return out
+
+    def fields(self, obj: Json) -> dict[str, str]:
+        core = event_to_core(obj)
+        about, source = core.get("involvedObject") or {}, core.get("source") or {}
+        out = {
+            f"involvedObject.{n}": about.get(n, "")
+            for n in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+        }
+        component = core.get("reportingComponent", "")
+        out |= {"reason": core.get("reason", ""), "type": core.get("type", ""), "reportingComponent": component}
+        return out | {"source": source.get("component") or component}
+
+
+def _namespaced(core: Json) -> bool:
+    return get(core, "involvedObject", "kind") not in ("Node", "Namespace", "IngressClass", "ServiceCIDR", "IPAddress")
+
+
+class NewEventStrategy(EventStrategy):
+    """events.k8s.io/v1 Event: new events must say when, who and what."""
+
+    def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        out = super().validate(call, obj)
+        if not obj.get("eventTime"):
+            out.append(required("eventTime"))
+        if obj.get("type") not in ("Normal", "Warning"):
+            out.append(invalid("type", "", f"has invalid value: {obj.get('type', '')}"))
+        if not obj.get("eventTime"):
+            return out
+        for name, words in (
+            ("reportingController", "reportingController"),
+            ("reportingInstance", "reportingInstance"),
+            ("action", "action"),
+            ("reason", "reason"),
+        ):
+            if not obj.get(name):
+                out.append(required(words))
+        for name, limit in (("reportingInstance", 128), ("action", 128), ("reason", 128), ("note", 1024)):
+            if len(obj.get(name) or "") > limit:
+                out.append(invalid(name, "", f"can have at most {limit} characters"))
+        if obj.get("reportingController"):
+            out += names.qualified_name_errors("reportingController", obj["reportingController"])
+        return out
+
+    def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
+        out: list[FieldError] = []
+        for name in (
+            "involvedObject",
+            "reason",
+            "message",
+            "type",
+            "eventTime",
+            "action",
+            "related",
+            "reportingController",
+            "reportingInstance",
+        ):
+            key = {"involvedObject": "regarding", "message": "note"}.get(name, name)
+            out += immutable(obj.get(key), old.get(key), name)
+        return out
+
+
+class ControllerRevisionStrategy(Strategy):
+    def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        out: list[FieldError] = []
+        if obj.get("revision", 0) < 0:
+            out.append(invalid("revision", obj["revision"], "must be greater than or equal to 0"))
+        return out
+
+    def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
+        return self.validate(call, obj) + immutable(obj.get("data"), old.get("data"), "data")

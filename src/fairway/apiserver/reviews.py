@@ -1,0 +1,86 @@
+"""Kinds that are questions: who am I, may I, whose token is this. Everything is allowed to whoever is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fairway.apiserver import errors
+from fairway.apiserver.fielderrors import invalid
+from fairway.apiserver.request import Json, Request
+
+if TYPE_CHECKING:
+    from fairway.apiserver.tokens import Authenticator
+
+
+def review(kind: str, obj: Json, request: Request, now: float, authenticator: Authenticator) -> Json:
+    """Answer one review; `obj` is decoded and has no status yet."""
+    spec = obj.get("spec") or {}
+    match kind:
+        case "SelfSubjectReview":
+            return {**obj, "status": {"userInfo": request.user.info()}}
+        case "TokenReview":
+            return {**obj, "status": _token(spec, now, authenticator)}
+        case "SelfSubjectRulesReview":
+            return {**obj, "status": _rules(spec)}
+    _check(kind, spec, obj)
+    user = request.user.name if kind == "SelfSubjectAccessReview" else spec.get("user", "")
+    groups = request.user.groups if kind == "SelfSubjectAccessReview" else tuple(spec.get("groups") or ())
+    status: Json = {"allowed": _allowed(user, groups)}
+    return {**obj, "status": status}
+
+
+def _allowed(user: str, groups: tuple[str, ...]) -> bool:
+    """Known are the admins and the cluster's own components and accounts."""
+    if user == "system:anonymous" or "system:unauthenticated" in groups:
+        return False
+    return "system:masters" in groups or user == "admin" or user.startswith("system:")
+
+
+def _check(kind: str, spec: Json, obj: Json) -> None:
+    found = []
+    resource, other = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    if resource is not None and other is not None:
+        shown = {"Path": other.get("path", ""), "Verb": other.get("verb", "")}
+        found.append(
+            invalid("spec.nonResourceAttributes", shown, "cannot be specified in combination with resourceAttributes")
+        )
+    if resource is None and other is None:
+        words = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        found.append(invalid("spec.resourceAttributes", None, words))
+    if kind != "SelfSubjectAccessReview" and not spec.get("user") and not spec.get("groups"):
+        found.append(invalid("spec.user", "", "at least one of user or group must be specified"))
+    if kind == "LocalSubjectAccessReview" and resource is not None:
+        namespace = (obj.get("metadata") or {}).get("namespace", "")
+        if resource.get("namespace", "") != namespace:
+            found.append(
+                invalid(
+                    "spec.resourceAttributes.namespace", resource.get("namespace", ""), "must match metadata.namespace"
+                )
+            )
+    if found:
+        error = errors.invalid("", "authorization.k8s.io", "", found)
+        raise error
+
+
+def _token(spec: Json, now: float, authenticator: Authenticator) -> Json:
+    token = spec.get("token", "")
+    if not token:
+        raise errors.bad_request("token is required for TokenReview in authentication")
+    audiences = tuple(spec.get("audiences") or ())
+    user = authenticator.token(token, now, audiences)
+    if user is None:
+        return {"user": {}, "error": "[invalid bearer token, token lookup failed]"}
+    out: Json = {"authenticated": True, "user": user.info()}
+    if audiences:
+        out["audiences"] = list(audiences)
+    return out
+
+
+def _rules(spec: Json) -> Json:
+    if not spec.get("namespace"):
+        raise errors.bad_request("no namespace on request")
+    return {
+        "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
+        "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+        "incomplete": False,
+    }

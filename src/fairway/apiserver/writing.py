@@ -1,0 +1,417 @@
+"""create, update, patch and apply: the order of checks, allocation and storage that the real server's registry has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from fairway.apiserver import bodies, decode, errors, fieldsets, managed, patches
+from fairway.apiserver.context import Call, encode
+from fairway.apiserver.context import decode as load
+from fairway.apiserver.fielderrors import FieldError, invalid
+from fairway.apiserver.kinds.base import Resource, validate_meta, validate_meta_update
+from fairway.apiserver.managed import Manager
+from fairway.apiserver.options import WriteOptions
+from fairway.apiserver.request import Json
+from fairway.apiserver.schema import zero
+from fairway.apiserver.store import Entry
+
+_PATCH_TYPES = (
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+)
+
+
+REJECTED = "the server rejected our request due to an error in our request"
+
+
+class Written(NamedTuple):
+    """The object after a write, and whether it is new."""
+
+    obj: Json
+    created: bool = False
+
+
+def check_namespace(call: Call, obj: Json) -> None:
+    """The object's namespace must be the request's."""
+    meta = obj["metadata"]
+    if not call.resource.namespaced:
+        return
+    given = meta.get("namespace", "")
+    if given and given != call.namespace:
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    meta["namespace"] = call.namespace
+
+
+def check_living(call: Call, name: str) -> None:
+    """NamespaceLifecycle admission: nothing new in a namespace that is not there, or that is going."""
+    if not call.resource.namespaced:
+        return
+    entry = call.store.get("namespaces", call.namespace)
+    if entry is None:
+        raise errors.not_found("namespaces", "", call.namespace)
+    if b'"deletionTimestamp"' not in entry.data:
+        return
+    if load(entry.data)["metadata"].get("deletionTimestamp"):
+        raise errors.terminating(call.resource.plural, call.resource.group, name, call.namespace)
+
+
+def run_invalid(resource: Resource, name: str, found: list[FieldError]) -> None:
+    if found:
+        group = "" if resource.storage else resource.group  # a view answers in the name of what is stored
+        raise errors.invalid(resource.kind, group, name, found)
+
+
+# ---- create -----------------------------------------------------------------------------------------------------
+def create(call: Call, obj: Json, *, manager: Manager | None = None) -> Written:
+    """Store a decoded object as a new one."""
+    resource = call.resource
+    check_namespace(call, obj)
+    if manager is not None:
+        entries = managed.updated(None, obj, resource.type, manager, call.time)
+        obj["metadata"]["managedFields"] = entries
+    return _create_prepared(call, obj)
+
+
+def _create_prepared(call: Call, obj: Json) -> Written:
+    resource, strategy, meta = call.resource, call.resource.strategy, obj["metadata"]
+    check_living(call, meta.get("name", ""))
+    strategy.admit(call, obj, None)
+    if meta.get("resourceVersion"):
+        raise errors.plain_internal("resourceVersion should not be set on objects to be created")
+    meta["uid"], meta["creationTimestamp"] = call.new_uid(), call.time
+    for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+        meta.pop(name, None)
+    if not meta.get("name") and meta.get("generateName"):
+        _generate_name(call, meta)
+    strategy.begin_create(call, obj)
+    strategy.prepare_create(call, obj)
+    run_invalid(resource, meta.get("name", ""), validate_meta(resource, obj) + strategy.validate(call, obj))
+    call.warn(*strategy.warnings(call, obj, None))
+    if call.store.get(resource.key, call.key(meta["name"])) is not None:
+        raise errors.already_exists(resource.plural, resource.group, meta["name"])
+    if call.dry_run:
+        return Written(obj, True)
+    return Written(store(call, obj), True)
+
+
+def _generate_name(call: Call, meta: Json) -> None:
+    base = meta["generateName"][:58]
+    for _ in range(8):
+        meta["name"] = base + call.suffix()
+        if call.store.get(call.resource.key, call.key(meta["name"])) is None:
+            return
+
+
+def store(call: Call, obj: Json) -> Json:
+    """Write, after what the kind wants written before it."""
+    for step in call.after:
+        step()
+    call.after.clear()
+    resource = call.resource
+    if resource.to_storage is not None:
+        call.server.write(resource.key, call.key(obj["metadata"]["name"]), resource.to_storage(obj), call.now)
+        obj["metadata"]["resourceVersion"] = str(call.store.version)
+        return obj
+    return call.server.write(resource.key, call.key(obj["metadata"]["name"]), obj, call.now)
+
+
+# ---- update -----------------------------------------------------------------------------------------------------
+class Update(NamedTuple):
+    """What an update of one object is about."""
+
+    name: str
+    options: WriteOptions
+    status: bool = False  # the status sub-resource
+    uid: str = ""  # a precondition
+
+
+Change = Callable[[Json], Json]
+
+
+def current(call: Call, name: str) -> tuple[Entry, Json] | None:
+    entry = call.store.get(call.resource.key, call.key(name))
+    if entry is None:
+        return None
+    obj = load(entry.data)
+    return entry, (call.resource.from_storage(obj) if call.resource.from_storage else obj)
+
+
+def replace(call: Call, obj: Json, update: Update, manager: Manager) -> Written:
+    """PUT."""
+    resource = call.resource
+    meta = obj["metadata"]
+    name = meta.get("name", "")
+    if name != update.name:
+        shown = name or f"{update.name} based on URL"
+        if not name:
+            raise errors.bad_request(f"the name of the object ({shown}) was undeterminable: name must be provided")
+        raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({update.name})")
+    check_namespace(call, obj)
+    found = current(call, update.name)
+    if found is None:
+        return _create_by_put(call, obj, update, manager)
+    entry, old = found
+    uid = meta.get("uid")
+    if uid and uid != old["metadata"].get("uid"):
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old['metadata'].get('uid')}"
+        raise errors.conflict(resource.plural, resource.group, update.name, why)
+    obj["metadata"]["managedFields"] = managed.updated(
+        old, obj, resource.type, manager, call.time, _reset(call, update)
+    )
+    return finish(call, obj, entry, old, update)
+
+
+def _create_by_put(call: Call, obj: Json, update: Update, manager: Manager) -> Written:
+    resource = call.resource
+    meta = obj["metadata"]
+    if not resource.strategy.creates_on_update or update.status:
+        raise errors.not_found(resource.plural, resource.group, update.name)
+    if meta.get("uid"):
+        why = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: "
+        raise errors.conflict(resource.plural, resource.group, update.name, why)
+    if meta.pop("resourceVersion", "") not in ("", "0"):
+        raise errors.not_found(resource.plural, resource.group, update.name)
+    return create(call, obj, manager=manager)
+
+
+def _reset(call: Call, update: Update) -> tuple[fieldsets.Path, ...]:
+    return call.resource.strategy.status_reset() if update.status else call.resource.strategy.reset
+
+
+def finish(call: Call, obj: Json, entry: Entry, old: Json, update: Update) -> Written:
+    """What PUT, PATCH and apply share: version check, hooks, validity, storage (or the end of a deletion)."""
+    resource, strategy = call.resource, call.resource.strategy
+    meta, was = obj["metadata"], old["metadata"]
+    given = meta.get("resourceVersion")
+    if given in (None, "", "0"):
+        if strategy.needs_version and not update.status:
+            error = invalid("metadata.resourceVersion", 0, "must be specified for an update")
+            run_invalid(resource, update.name, [error])
+    elif not given.isdigit():
+        raise errors.plain_internal(f'strconv.ParseUint: parsing "{given}": invalid syntax')
+    elif int(given) != entry.version:
+        raise errors.stale(resource.plural, resource.group, update.name)
+    _carry_over(meta, was)
+    if update.status:
+        strategy.prepare_status(call, obj, old)
+        errs = validate_meta_update(resource, obj, old) + strategy.validate_status(call, obj, old)
+    else:
+        strategy.admit(call, obj, old)
+        strategy.begin_update(call, obj, old)
+        strategy.prepare_update(call, obj, old)
+        errs = validate_meta_update(resource, obj, old) + strategy.validate_update(call, obj, old)
+        call.warn(*strategy.warnings(call, obj, old))
+    run_invalid(resource, update.name, errs)
+    return _store_update(call, obj, old, update)
+
+
+def _carry_over(meta: Json, was: Json) -> None:
+    """The system's own fields, which no client changes."""
+    meta["resourceVersion"] = was.get("resourceVersion", "")
+    for name in ("creationTimestamp", "generation", "selfLink"):
+        if name in was:
+            meta[name] = was[name]
+        else:
+            meta.pop(name, None)
+    if not meta.get("uid"):
+        meta["uid"] = was.get("uid", "")
+    if was.get("deletionTimestamp"):
+        meta["deletionTimestamp"] = was["deletionTimestamp"]
+    else:
+        meta.pop("deletionTimestamp", None)
+    if was.get("deletionGracePeriodSeconds") is not None and meta.get("deletionGracePeriodSeconds") is None:
+        meta["deletionGracePeriodSeconds"] = was["deletionGracePeriodSeconds"]
+    elif "deletionGracePeriodSeconds" not in was:
+        meta.pop("deletionGracePeriodSeconds", None)
+
+
+def _store_update(call: Call, obj: Json, old: Json, update: Update) -> Written:
+    meta = obj["metadata"]
+    if meta.get("deletionTimestamp") and not meta.get("finalizers") and not meta.get("deletionGracePeriodSeconds"):
+        if _may_vanish(call, obj):
+            if not call.dry_run:
+                call.server.remove(call.resource.key, call.key(update.name), obj, call.now)
+                call.resource.strategy.after_delete(call, obj)
+            return Written(obj)
+    if call.dry_run or obj == old:
+        return Written(obj)
+    return Written(store(call, obj))
+
+
+def _may_vanish(call: Call, obj: Json) -> bool:
+    """Namespaces go when their own finalizers are gone too."""
+    return not (obj.get("spec") or {}).get("finalizers") if call.resource.kind == "Namespace" else True
+
+
+# ---- patch ------------------------------------------------------------------------------------------------------
+def patch(call: Call, update: Update) -> Written:
+    """All patch types but apply."""
+    resource, request = call.resource, call.request
+    media = bodies.media_type(request)
+    if media not in _PATCH_TYPES or (resource.custom and "strategic" in media):
+        raise errors.unsupported_media("415: Unsupported Media Type", {})
+    if media == "application/apply-patch+yaml":
+        return apply(call, update)
+    document = _parse_patch(request.body)
+    found = current(call, update.name)
+    if found is None:
+        raise errors.not_found(resource.plural, resource.group, update.name)
+    entry, old = found
+    full = {"kind": resource.kind, "apiVersion": resource.api_version, **load(encode(old))}
+    changed = _changed(full, document, media, resource)
+    obj = _decode_patched(call, changed, document, media, update)
+    name = obj["metadata"].get("name", "")
+    if name != update.name:
+        raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({update.name})")
+    check_namespace(call, obj)
+    manager = Manager(update.options.manager, "Update", resource.api_version, "status" if update.status else "")
+    obj["metadata"]["managedFields"] = managed.updated(
+        old, obj, resource.type, manager, call.time, _reset(call, update)
+    )
+    return finish(call, obj, entry, old, update)
+
+
+def _parse_patch(body: bytes) -> Any:
+    try:
+        return decode.parse_json(body)
+    except ValueError as error:
+        raise errors.bad_request(f"error decoding patch: {error}") from None
+
+
+def _changed(full: Json, document: Any, media: str, resource: Resource) -> Json:
+    try:
+        if media == "application/json-patch+json":
+            if not isinstance(document, list) or not all(isinstance(o, dict) for o in document):
+                shown = decode.json_name(
+                    document if not isinstance(document, list) else next(o for o in document if not isinstance(o, dict))
+                )
+                raise errors.bad_request(
+                    f"error decoding patch: json: cannot unmarshal {shown} into Go value of type []handlers.jsonPatchOp"
+                )
+            return patches.json_patch(full, document)
+        if not isinstance(document, dict):
+            shown = decode.json_name(document)
+            raise errors.bad_request(
+                f"error decoding patch: json: cannot unmarshal {shown} into Go value of type map[string]interface {{}}"
+            )
+        if media == "application/merge-patch+json":
+            merged: Json = patches.merge_patch(full, document)
+            return merged
+        return patches.strategic_patch(full, document, resource.type)
+    except patches.PatchError as error:
+        if error.code == 422:
+            raise errors.ApiError(
+                422, "Invalid", REJECTED, {"causes": [{"reason": "UnexpectedServerResponse", "message": str(error)}]}
+            ) from None
+        raise errors.plain_internal(str(error)) from None
+
+
+def _decode_patched(call: Call, changed: Json, document: Any, media: str, update: Update) -> Json:
+    """The patched document as an object; what is wrong with it is told about `patch`."""
+    resource = call.resource
+    strategic = "strategic" in media
+    shown = patches.go_map(document) if strategic else encode(changed).decode()
+    kind, api_version = changed.get("kind"), changed.get("apiVersion")
+    if (kind, api_version) != (resource.kind, resource.api_version):
+        bodies.check_kind(changed, resource)
+    strict = bodies.Strict(update.options.validation)
+    try:
+        obj = bodies.typed(changed, resource, strict, b"")
+    except errors.ApiError as error:
+        words = error.message.split(": ", 1)[1]
+        raise errors.invalid("", "", "", [invalid("patch", shown, words)]) from None
+    if call.request.body and strict.validation != "Ignore" and media != "application/json-patch+json":
+        strict.found = [f'duplicate field "{d}"' for d in _doubled(call.request.body, document)] + strict.found
+    if strict.found and strict.validation == "Strict":
+        words = f"strict decoding error: {', '.join(strict.found)}"
+        raise errors.invalid("", "", "", [invalid("patch", shown, words)])
+    strict.finish(call.request, "")
+    resource.strategy.default(obj)
+    return obj
+
+
+def _doubled(body: bytes, document: Any) -> list[str]:
+    return decode.duplicates(body) if body.count(b'":') != decode.count_keys(document) else []
+
+
+# ---- apply ------------------------------------------------------------------------------------------------------
+def apply(call: Call, update: Update) -> Written:
+    """Server-side apply; creates what is not there."""
+    resource, options = call.resource, update.options
+    config = _configuration(call, update)
+    found = current(call, update.name)
+    manager = Manager(options.manager, "Apply", resource.api_version, "status" if update.status else "")
+    live = load(encode(found[1])) if found else zero(resource.type)
+    how = managed.ApplyOptions(options.force, call.time, _reset(call, update))
+    given = (config.get("metadata") or {}).pop("resourceVersion", None)
+    try:
+        applied = managed.apply(live, config, resource.type, manager, how)
+    except fieldsets.DuplicateError:
+        raise errors.plain_internal("failed to create manager for existing fields: duplicate entries for key") from None
+    strict = bodies.Strict("Ignore")
+    obj = bodies.typed(applied.obj, resource, strict, b"")
+    resource.strategy.default(obj)
+    obj["metadata"]["managedFields"] = applied.entries
+    obj["metadata"]["name"] = update.name
+    check_namespace(call, obj)
+    if found is None:
+        if update.status:
+            raise errors.not_found(resource.plural, resource.group, update.name)
+        if given:
+            raise errors.not_found(resource.plural, resource.group, update.name)
+        return _create_prepared(call, obj)
+    if given:
+        obj["metadata"]["resourceVersion"] = given
+    return finish(call, obj, found[0], found[1], update)
+
+
+def _configuration(call: Call, update: Update) -> Json:
+    """The body of an apply, checked: its kind, name and fields."""
+    resource, request = call.resource, call.request
+    try:
+        raw = bodies.parse_yaml(request.body)
+    except ValueError as error:
+        raise errors.bad_request(f"error decoding YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise errors.bad_request(
+            f"error decoding YAML: json: cannot unmarshal {decode.json_name(raw)} into Go value of type map[string]interface {{}}"
+        )
+    if (raw.get("apiVersion"), raw.get("kind")) != (resource.api_version, resource.kind):
+        api_version = raw.get("apiVersion") if isinstance(raw.get("apiVersion"), str) else ""
+        shown = bodies.go_kind(api_version or "", str(raw.get("kind") or ""))
+        raise errors.bad_request(f"invalid object type: {shown}")
+    metadata = raw.get("metadata") or {}
+    name = metadata.get("name") if isinstance(metadata, dict) else ""
+    if not name:
+        raise errors.bad_request(
+            f"the name of the object ({update.name} based on URL) was undeterminable: name must be provided"
+        )
+    if name != update.name:
+        raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({update.name})")
+    if metadata.get("managedFields"):
+        raise errors.bad_request("metadata.managedFields must be nil")
+    config = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
+    unknown = fieldsets.undeclared(config, resource.type)
+    if unknown:
+        where = f"({metadata.get('namespace', '')}/{name}; {bodies.go_kind(resource.api_version, resource.kind)})"
+        words = [f"{u}: field not declared in schema" for u in unknown]
+        listed = words[0] if len(words) == 1 else "errors:\n" + "\n".join(f"  {w}" for w in words)
+        raise errors.plain_internal(f"failed to create typed patch object {where}: {listed}")
+    return _checked(config, resource)
+
+
+def _checked(config: Json, resource: Resource) -> Json:
+    """The configuration with its values normalized (quantities and the like) but nothing added."""
+    decoder = decode.Decoder()
+    try:
+        decoder.decode(config, resource.type)
+    except decode.TypeMismatch as error:
+        raise errors.bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
+        ) from None
+    return config

@@ -1,0 +1,195 @@
+"""`fairway apiserver`: the embedded Kubernetes API alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fairway.values.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fairway.apiserver.context import Settings
+    from fairway.io.http.apiserver import HttpServer
+    from fairway.io.http.certificates import Authority
+    from fairway.io.storage.journal import SqliteJournal
+
+
+class SystemEnvironment:
+    """The machine's clock and randomness."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def random(self, count: int) -> bytes:
+        return os.urandom(count)
+
+
+def apiserver(
+    data: Annotated[Path, typer.Option(help="Folder of the database, keys and certificates")] = Path("fairway-data"),
+    listen: Annotated[
+        str, typer.Option(help="ADDRESS:PORT to serve HTTPS on; port 0 takes a free one")
+    ] = "127.0.0.1:6443",
+    service_cidr: Annotated[str, typer.Option(help="Service ranges, the primary family first")] = "10.96.0.0/16",
+    kubeconfig: Annotated[Path | None, typer.Option(help="Written, with a token, when the server is ready")] = None,
+    controllers: Annotated[str, typer.Option(help="As kube-controller-manager's --controllers; `none` for none")] = "*",
+    durability: Annotated[
+        str, typer.Option(help="What a write survives: `process` (a kill) or `full` (power loss)")
+    ] = "process",
+    node_ports: Annotated[str, typer.Option(help="Range of node ports")] = "30000-32767",
+) -> None:
+    """Serve the Kubernetes API from one process and one SQLite file, until SIGTERM or SIGINT."""
+    from fairway.apiserver.context import Settings
+    from fairway.io.storage.journal import Durability
+
+    host, port = _address(listen)
+    try:
+        level = Durability(durability)
+    except ValueError:
+        raise ConfigError(f"--durability: {durability!r} is neither `process` nor `full`") from None
+    settings = Settings(
+        _cidrs(service_cidr), _ports(node_ports), (_advertised(host), port), require_accounts=controllers != "none"
+    )
+    _run(data, host, port, settings, level.value, kubeconfig)
+
+
+def _run(data: Path, host: str, port: int, settings: Settings, durability: str, kubeconfig: Path | None) -> None:
+    import gc
+
+    import uvloop
+
+    gc.set_threshold(50_000, 20, 20)
+    uvloop.run(serve(data, host, port, settings, durability, kubeconfig))
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"--listen: {text!r} is not ADDRESS:PORT")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - all addresses, as asked for
+
+
+def _cidrs(text: str) -> tuple[str, ...]:
+    import ipaddress
+
+    out = tuple(c.strip() for c in text.split(","))
+    for cidr in out:
+        try:
+            ipaddress.ip_network(cidr)
+        except ValueError as error:
+            raise ConfigError(f"--service-cidr: {cidr!r}: {error}") from None
+    if len(out) > 2 or len({":" in c for c in out}) != len(out):
+        raise ConfigError(f"--service-cidr: {text!r}: at most one range of each family")
+    return out
+
+
+def _ports(text: str) -> tuple[int, int]:
+    low, _, high = text.partition("-")
+    if not low.isdigit() or not high.isdigit() or not 0 < int(low) <= int(high) <= 65535:
+        raise ConfigError(f"--node-ports: {text!r} is not LOW-HIGH")
+    return int(low), int(high)
+
+
+def _advertised(host: str) -> str:
+    """The address that clients are told: the machine's own when all are listened on."""
+    if host not in ("0.0.0.0", "::"):  # noqa: S104
+        return host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("2001:db8::1" if ":" in host else "192.0.2.1", 9))
+        except OSError:
+            return "::1" if ":" in host else "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+async def serve(data: Path, host: str, port: int, settings: Settings, durability: str, kubeconfig: Path | None) -> None:
+    """Run until a signal says stop."""
+    from fairway.io.storage.journal import Durability, SqliteJournal
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    journal = SqliteJournal(data / "fairway.db", Durability(durability))
+    http, authority = build(data, settings, journal)
+    from fairway.io.http.certificates import server_context
+
+    _, bound = await http.start(host, port, server_context(data / "pki"))
+    if kubeconfig is not None:
+        write_kubeconfig(kubeconfig, settings.advertise[0], bound, authority)
+    typer.echo(f"serving on https://{settings.advertise[0]}:{bound}", err=True)
+    await stop.wait()
+    await http.stop()
+    journal.close()
+
+
+def build(data: Path, settings: Settings, journal: SqliteJournal) -> tuple[HttpServer, Authority]:
+    """Wire the pure server to its disk and its sockets."""
+    from fairway.apiserver.api import Api
+    from fairway.apiserver.bootstrap import bootstrap
+    from fairway.apiserver.context import Server
+    from fairway.apiserver.kinds.registry import Registry
+    from fairway.apiserver.store import Store
+    from fairway.apiserver.tokens import ADMIN, Authenticator, StaticToken, TokenSigner
+    from fairway.io.http.apiserver import Committer, HttpServer
+    from fairway.io.http.certificates import load_or_make
+
+    names = (
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "localhost",
+    )
+    import ipaddress
+
+    first = str(ipaddress.ip_network(settings.service_cidrs[0])[1])
+    hosts = tuple(dict.fromkeys((*names, "127.0.0.1", "::1", settings.advertise[0], first)))
+    authority = load_or_make(data / "pki", hosts)
+    store = Store()
+    store.restore(journal.rows(), journal.compacted())
+    signer = TokenSigner(authority.signing_key, settings.issuer)
+    server = Server(store, SystemEnvironment(), settings._replace(ca=authority.ca.certificate), Registry(), signer)
+    bootstrap(server)
+    committer = Committer(store, journal)
+    committer.flush()
+    api = Api(server, Authenticator(signer, (StaticToken(authority.token, ADMIN),), store))
+    return HttpServer(api, committer), authority
+
+
+def write_kubeconfig(path: Path, host: str, port: int, authority: Authority) -> None:
+    """A kubeconfig with a token; put in place at once, so that nobody reads half of it."""
+    import base64
+
+    ca = base64.b64encode(authority.ca.certificate.encode()).decode()
+    shown = f"[{host}]" if ":" in host else host
+    text = f"""apiVersion: v1
+kind: Config
+clusters:
+- name: fairway
+  cluster:
+    server: https://{shown}:{port}
+    certificate-authority-data: {ca}
+users:
+- name: admin
+  user:
+    token: {authority.token}
+contexts:
+- name: fairway
+  context:
+    cluster: fairway
+    user: admin
+current-context: fairway
+"""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.touch(mode=0o600)
+    part.write_text(text)
+    part.replace(path)
