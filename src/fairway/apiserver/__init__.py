@@ -1,1 +1,1 @@
-"""The Kubernetes API, pure: a request and a `Store` go in, a response or a stream comes out; sockets and files are elsewhere."""
+"""The Kubernetes API, pure: a request and a `Store` go in, a response or a stream comes out."""

@@ -1,7 +1,8 @@
 """Cluster IPs and node ports of Services, given out when a Service is written.
 
-What is taken follows from the store: an IPAddress object is an address, a Service's own fields are its ports. Ranges
-come from ServiceCIDR objects, so they grow and shrink at run time (KEP-1880). Nothing is stored before the write itself.
+What is taken follows from the store: an IPAddress object is an address, a Service's own fields are its ports.
+Ranges come from ServiceCIDR objects, so they grow and shrink at run time (KEP-1880). Nothing is stored before the
+write itself.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class Addresses:
             why = "provided IP is already allocated"
         if why:
             words = f"failed to allocate IP {address}: {why}"
-            _fail(self._obj, [invalid("spec.clusterIPs", [a for a in spec.get("clusterIPs") or []], words)])
+            _fail(self._obj, [invalid("spec.clusterIPs", list(spec.get("clusterIPs") or []), words)])
         self.taken.add(str(parsed))
         return address
 

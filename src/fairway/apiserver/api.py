@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import yaml
 
@@ -105,45 +104,53 @@ class Api:
             raise errors.unknown_resource()
 
     def _unknown(self, request: Request, route: Route) -> Answer:
-        plurals = dict((p, (k, n)) for p, k, n in REVIEWS.get(route.group, ()))
+        plurals = {p: (k, n) for p, k, n in REVIEWS.get(route.group, ())}
         if route.plural in plurals and route.version == "v1":
             return self._review(request, route, *plurals[route.plural])
-        if route.group and route.version not in self.server.registry.versions(route.group):
-            if route.group not in self.server.registry.groups():
-                raise errors.PlainError(404, "404 page not found\n")
+        if route.group and route.group not in self.server.registry.groups():
+            raise errors.PlainError(404, "404 page not found\n")
         raise errors.unknown_resource()
 
     def _special(self, request: Request, path: str) -> Answer:
         if path.startswith(_HEALTH):
             return self._health(request, path)
-        registry = self.server.registry
-        body: Any = None
-        parts = path.strip("/").split("/")
-        if path == "/":
-            return self._paths()
-        if path == "/version":
-            body = VERSION
-        elif parts == ["api"] or parts == ["apis"]:
-            return self._groups(request, parts[0])
-        elif parts[0] == "api" and len(parts) == 2 and parts[1] == "v1":
-            body = discovery.resource_list(registry, "", "v1")
-        elif parts[0] == "apis" and len(parts) == 2 and parts[1] in registry.groups():
-            body = {"kind": "APIGroup", "apiVersion": "v1", **discovery.group(registry, parts[1])}
-        elif parts[0] == "apis" and len(parts) == 3 and parts[1] in registry.groups():
-            if parts[2] not in registry.versions(parts[1]):
-                raise errors.unknown_resource()
-            body = discovery.resource_list(registry, parts[1], parts[2])
-        elif path.startswith("/openapi/v3"):
+        if path in ("/api", "/apis", "/api/", "/apis/"):
+            return self._groups(request, path.strip("/"))
+        if path.startswith("/openapi/v3"):
             return self._openapi(path)
-        elif path == "/.well-known/openid-configuration":
-            body = self._issuer()
-        elif path == "/openid/v1/jwks":
-            body = self.server.signer.keys()
+        body = self._discovered(path.strip("/").split("/")) or self._single(path)
         if body is None:
             raise errors.PlainError(404, "404 page not found\n")
         if request.method not in ("GET", "HEAD"):
             raise errors.method_not_allowed()
         return Response(200, encode(body))
+
+    def _discovered(self, parts: list[str]) -> Json | None:
+        """A group, or what a group version has."""
+        registry = self.server.registry
+        match parts:
+            case ["api", "v1"]:
+                return discovery.resource_list(registry, "", "v1")
+            case ["apis", group] if group in registry.groups():
+                return {"kind": "APIGroup", "apiVersion": "v1", **discovery.group(registry, group)}
+            case ["apis", group, version] if group in registry.groups():
+                if version not in registry.versions(group):
+                    raise errors.unknown_resource()
+                return discovery.resource_list(registry, group, version)
+        return None
+
+    def _single(self, path: str) -> Json | None:
+        """Documents that stand alone."""
+        match path:
+            case "/":
+                return self._paths()
+            case "/version":
+                return VERSION
+            case "/.well-known/openid-configuration":
+                return self._issuer()
+            case "/openid/v1/jwks":
+                return self.server.signer.keys()
+        return None
 
     def _issuer(self) -> Json:
         host, port = self.server.settings.advertise
@@ -164,7 +171,7 @@ class Api:
             text = "".join(f"[+]{c} ok\n" for c in _CHECKS) + f"{root} check passed\n"
         return Response(200, text.encode(), "text/plain; charset=utf-8")
 
-    def _paths(self) -> Response:
+    def _paths(self) -> Json:
         registry = self.server.registry
         paths = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/"]
         for group in registry.groups():
@@ -176,7 +183,7 @@ class Api:
             "/openid/v1/jwks",
             "/version",
         ]
-        return Response(200, encode({"paths": sorted(paths)}))
+        return {"paths": sorted(paths)}
 
     def _groups(self, request: Request, root: str) -> Response:
         registry = self.server.registry

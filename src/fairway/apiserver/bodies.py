@@ -17,6 +17,7 @@ from fairway.wire import protobuf
 
 JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 _ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+_UNTYPED = "couldn't get version/kind; json parse error: "
 _UNSUPPORTED = f"the body of the request was in an unknown format - accepted media types include: {_ACCEPTED}"
 
 
@@ -101,8 +102,8 @@ def object_of(request: Request, resource: Resource, validation: str) -> Json:
     raw = parse(request, resource.kind)
     if not isinstance(raw, dict):
         raise errors.bad_request(
-            f"couldn't get version/kind; json parse error: json: cannot unmarshal {decode.json_name(raw)} into Go value of type "
-            'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+            f"{_UNTYPED}json: cannot unmarshal {decode.json_name(raw)} into Go value of type struct "
+            '{ APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
         )
     check_kind(raw, resource)
     found = Strict(validation)
@@ -119,8 +120,8 @@ def check_kind(raw: Json, resource: Resource) -> None:
     if not isinstance(api_version, str) or not isinstance(kind, str):
         what = "apiVersion" if not isinstance(api_version, str) else "kind"
         raise errors.bad_request(
-            f"couldn't get version/kind; json parse error: json: cannot unmarshal {decode.json_name(raw[what])} into Go struct "
-            f"field .{what} of type string"
+            f"{_UNTYPED}json: cannot unmarshal {decode.json_name(raw[what])} into Go struct field .{what} of type "
+            "string"
         )
     if (api_version, kind) == (resource.api_version, resource.kind):
         return
@@ -129,7 +130,8 @@ def check_kind(raw: Json, resource: Resource) -> None:
     group = api_version.rpartition("/")[0]
     if kind == resource.kind and group == resource.group:
         raise errors.bad_request(
-            f"the API version in the data ({api_version}) does not match the expected API version ({resource.api_version})"
+            f"the API version in the data ({api_version}) does not match the expected API version "
+            f"({resource.api_version})"
         )
     if (api_version, kind) in kind_types():
         hub = "core" if not resource.group else resource.group.split(".")[0]

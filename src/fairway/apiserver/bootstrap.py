@@ -1,4 +1,4 @@
-"""What a cluster has from its first moment: its namespaces, the default ServiceCIDR, the Service `default/kubernetes`."""
+"""What a cluster has from its first moment: namespaces, the default ServiceCIDR, the Service `default/kubernetes`."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class Decoder:
         elem = node.elem
         assert elem is not None
         if elem.code == "s":
-            for key, item in raw.items():
+            for item in raw.values():
                 if type(item) is not str:
                     if item is None:
                         return self._map(

@@ -135,7 +135,7 @@ def conflict_error(conflicts: dict[Manager, FieldSet]) -> ApiError:
         using = f" using {key.version}" if key.operation == "Update" else ""
         subresource = f' with subresource "{key.subresource}"' if key.subresource else ""
         who = f'"{key.name}"{subresource}{using}'
-        for path in sorted(conflicts[key], key=lambda p: _order(p)):
+        for path in sorted(conflicts[key], key=_order):
             shown = fieldsets.show(path)
             groups.setdefault(who, []).append(shown)
             causes.append({"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": shown})

@@ -233,9 +233,10 @@ def _merge_value(original: Any, value: Any, node: TypeNode | None) -> Any:
         if node is not None and node.merge == "replace":
             return value
         return _merge_struct(original or {}, value, node)
-    if isinstance(value, list) and node is not None and node.code == "list" and "merge" in node.merge:
-        if isinstance(original, list | None):
-            return _merge_list(original or [], value, node)
+    merges = isinstance(value, list) and node is not None and node.code == "list" and "merge" in node.merge
+    if merges and isinstance(original, list | None):
+        assert node is not None
+        return _merge_list(original or [], value, node)
     return value
 
 

@@ -194,10 +194,10 @@ def _too_old(options: ListOptions, current: int, start: str) -> errors.ApiError:
     if not options.token:
         return errors.expired("The resourceVersion for the provided list is too old.")
     error = errors.expired(
-        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the "
-        "continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing "
-        "with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the "
-        "time the first chunk was returned and now may show up in the list."
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list "
+        "without the continue parameter, or use the continue token in this response to retrieve the remainder of the "
+        "results. Continuing with the provided token results in an inconsistent list - objects that were created, "
+        "modified, or deleted between the time the first chunk was returned and now may show up in the list."
     )
     error.list_meta = {"continue": _make_token(current, start)}
     return error

@@ -46,7 +46,7 @@ class Request:
     query: dict[str, list[str]]
     headers: dict[str, str]
     body: bytes = b""
-    user: User = User("system:anonymous", ("system:unauthenticated",))
+    user: User = field(default_factory=lambda: User("system:anonymous", ("system:unauthenticated",)))
     warnings: list[str] = field(default_factory=list)
 
     def first(self, name: str, default: str = "") -> str:

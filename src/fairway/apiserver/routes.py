@@ -31,7 +31,9 @@ def parse(path: str) -> Route | None:
     if watch:
         rest = rest[1:]
     namespace = ""
-    if (len(rest) > 2 and rest[0] == "namespaces" and rest[2] not in ("status", "finalize")) or (len(rest) > 3 and rest[0] == "namespaces"):
+    if (len(rest) > 2 and rest[0] == "namespaces" and rest[2] not in ("status", "finalize")) or (
+        len(rest) > 3 and rest[0] == "namespaces"
+    ):
         namespace, rest = rest[1], rest[2:]
     padded = [*rest, "", "", ""]
     return Route(group, version, padded[0], namespace, padded[1], padded[2], "/".join(rest[3:]), watch)

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-# The two revisions before an empty database's first object: nothing can be asked about them.
-FIRST_VERSION = 2
+# What an empty database counts as: nothing can be asked about the versions before its first object.
+FIRST_VERSION = 3
 
 
 class Entry(NamedTuple):

@@ -1,4 +1,4 @@
-"""Sub-resources that are more than a view of the object: scale, binding, eviction, token, finalize, ephemeralcontainers."""
+"""Sub-resources that are more than a view: scale, binding, eviction, token, finalize, ephemeralcontainers."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ def _decoded(call: Call, kind: str, api_version: str, key: str, options: WriteOp
         raise errors.bad_request(f"the object provided is unrecognized (must be of type {kind})")
     given = (raw.get("apiVersion") or api_version, raw.get("kind") or kind)
     if given[1] != kind:
-        raise errors.bad_request(
-            f'{given[1]} in version "{given[0].rpartition("/")[2]}" cannot be handled as a {kind}: no kind "{given[1]}" is registered for version "{given[0]}"'
-        )
+        head = f'{given[1]} in version "{given[0].rpartition("/")[2]}" cannot be handled as a {kind}'
+        raise errors.bad_request(f'{head}: no kind "{given[1]}" is registered for version "{given[0]}"')
     decoder = decode.Decoder()
     document = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
     try:
@@ -180,7 +179,7 @@ def eviction(call: Call, name: str) -> Response:
 
 def ephemeral_containers(call: Call, name: str) -> Response:
     """`kubectl debug`: containers are added to a pod, never changed or taken away."""
-    entry, old = _found(call, name)
+    _, old = _found(call, name)
     request = call.request
     if request.method == "GET":
         return _answer({"kind": "Pod", "apiVersion": "v1", **old})
@@ -222,7 +221,7 @@ def _add_ephemeral(call: Call, new: Json, old: Json, name: str) -> Json:
                 )
             ]
             raise errors.invalid("Pod", "", name, found)
-    obj = load(encode(old))
+    obj: Json = load(encode(old))
     obj["spec"]["ephemeralContainers"] = wanted
     _carry_over(obj["metadata"], old["metadata"])
     found = call.resource.strategy.validate(call, obj)
@@ -303,15 +302,17 @@ def _claims(call: Call, account: Json, bound: Json | None, name: str) -> Json:
     if bound:
         resource = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}.get(bound.get("kind", ""))
         if resource is None:
-            raise errors.bad_request(
-                f'cannot bind token for serviceaccount "{name}" to object {bound.get("kind", "")}, only Pod, Secret and Node are supported'
-            )
+            words = f'cannot bind token for serviceaccount "{name}" to object {bound.get("kind", "")}'
+            raise errors.bad_request(f"{words}, only Pod, Secret and Node are supported")
         key = bound.get("name", "") if resource == "nodes" else f"{call.namespace}/{bound.get('name', '')}"
         obj = call.server.read(resource, key)
         if obj is None:
             raise errors.not_found(resource, "", bound.get("name", ""))
         if bound.get("uid") and bound["uid"] != obj["metadata"]["uid"]:
-            why = f"the UID in the bound object reference ({bound['uid']}) does not match the UID in record. The object might have been deleted and then recreated"
+            why = (
+                f"the UID in the bound object reference ({bound['uid']}) does not match the UID in record. The object "
+                "might have been deleted and then recreated"
+            )
             raise errors.conflict(resource, "", bound.get("name", ""), why)
         about[bound["kind"].lower()] = {"name": bound.get("name", ""), "uid": obj["metadata"]["uid"]}
     return {"sub": f"system:serviceaccount:{call.namespace}:{name}", "kubernetes.io": about}

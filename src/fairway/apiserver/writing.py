@@ -231,20 +231,21 @@ def _carry_over(meta: Json, was: Json) -> None:
 
 
 def _store_update(call: Call, obj: Json, old: Json, update: Update) -> Written:
-    meta = obj["metadata"]
-    if meta.get("deletionTimestamp") and not meta.get("finalizers") and not meta.get("deletionGracePeriodSeconds"):
-        if _may_vanish(call, obj):
-            if not call.dry_run:
-                call.server.remove(call.resource.key, call.key(update.name), obj, call.now)
-                call.resource.strategy.after_delete(call, obj)
-            return Written(obj)
+    if _vanishes(call, obj):
+        if not call.dry_run:
+            call.server.remove(call.resource.key, call.key(update.name), obj, call.now)
+            call.resource.strategy.after_delete(call, obj)
+        return Written(obj)
     if call.dry_run or obj == old:
         return Written(obj)
     return Written(store(call, obj))
 
 
-def _may_vanish(call: Call, obj: Json) -> bool:
-    """Namespaces go when their own finalizers are gone too."""
+def _vanishes(call: Call, obj: Json) -> bool:
+    """Does this update take the last finalizer of an object that is going? Namespaces have finalizers of their own."""
+    meta = obj["metadata"]
+    if not meta.get("deletionTimestamp") or meta.get("finalizers") or meta.get("deletionGracePeriodSeconds"):
+        return False
     return not (obj.get("spec") or {}).get("finalizers") if call.resource.kind == "Namespace" else True
 
 
@@ -378,9 +379,8 @@ def _configuration(call: Call, update: Update) -> Json:
     except ValueError as error:
         raise errors.bad_request(f"error decoding YAML: {error}") from None
     if not isinstance(raw, dict):
-        raise errors.bad_request(
-            f"error decoding YAML: json: cannot unmarshal {decode.json_name(raw)} into Go value of type map[string]interface {{}}"
-        )
+        words = f"error decoding YAML: json: cannot unmarshal {decode.json_name(raw)} into Go value of type"
+        raise errors.bad_request(f"{words} map[string]interface {{}}")
     if (raw.get("apiVersion"), raw.get("kind")) != (resource.api_version, resource.kind):
         api_version = raw.get("apiVersion") if isinstance(raw.get("apiVersion"), str) else ""
         shown = bodies.go_kind(api_version or "", str(raw.get("kind") or ""))
@@ -399,8 +399,8 @@ def _configuration(call: Call, update: Update) -> Json:
     unknown = fieldsets.undeclared(config, resource.type)
     if unknown:
         where = f"({metadata.get('namespace', '')}/{name}; {bodies.go_kind(resource.api_version, resource.kind)})"
-        words = [f"{u}: field not declared in schema" for u in unknown]
-        listed = words[0] if len(words) == 1 else "errors:\n" + "\n".join(f"  {w}" for w in words)
+        told = [f"{u}: field not declared in schema" for u in unknown]
+        listed = told[0] if len(told) == 1 else "errors:\n" + "\n".join(f"  {w}" for w in told)
         raise errors.plain_internal(f"failed to create typed patch object {where}: {listed}")
     return _checked(config, resource)
 

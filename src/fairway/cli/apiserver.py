@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import base64
+import ipaddress
 import os
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, NamedTuple
 
 from fairway.values.errors import ConfigError
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from fairway.apiserver.context import Settings
     from fairway.io.http.apiserver import HttpServer
     from fairway.io.http.certificates import Authority
-    from fairway.io.storage.journal import SqliteJournal
+    from fairway.io.storage.journal import Durability, SqliteJournal
 
 
 class SystemEnvironment:
@@ -31,41 +33,60 @@ class SystemEnvironment:
         return os.urandom(count)
 
 
-def apiserver(
-    data: Annotated[Path, typer.Option(help="Folder of the database, keys and certificates")] = Path("fairway-data"),
-    listen: Annotated[
-        str, typer.Option(help="ADDRESS:PORT to serve HTTPS on; port 0 takes a free one")
-    ] = "127.0.0.1:6443",
-    service_cidr: Annotated[str, typer.Option(help="Service ranges, the primary family first")] = "10.96.0.0/16",
-    kubeconfig: Annotated[Path | None, typer.Option(help="Written, with a token, when the server is ready")] = None,
-    controllers: Annotated[str, typer.Option(help="As kube-controller-manager's --controllers; `none` for none")] = "*",
-    durability: Annotated[
-        str, typer.Option(help="What a write survives: `process` (a kill) or `full` (power loss)")
-    ] = "process",
-    node_ports: Annotated[str, typer.Option(help="Range of node ports")] = "30000-32767",
-) -> None:
-    """Serve the Kubernetes API from one process and one SQLite file, until SIGTERM or SIGINT."""
+def run(arguments: list[str]) -> int:
+    """The command; returns its exit code."""
     from fairway.apiserver.context import Settings
     from fairway.io.storage.journal import Durability
 
-    host, port = _address(listen)
+    flags = _parser().parse_args(arguments)
+    host, port = _address(flags.listen)
     try:
-        level = Durability(durability)
+        level = Durability(flags.durability)
     except ValueError:
-        raise ConfigError(f"--durability: {durability!r} is neither `process` nor `full`") from None
+        raise ConfigError(f"--durability: {flags.durability!r} is neither `process` nor `full`") from None
     settings = Settings(
-        _cidrs(service_cidr), _ports(node_ports), (_advertised(host), port), require_accounts=controllers != "none"
+        _cidrs(flags.service_cidr),
+        _ports(flags.node_ports),
+        (_advertised(host), port),
+        require_accounts=flags.controllers != "none",
     )
-    _run(data, host, port, settings, level.value, kubeconfig)
+    _run(Options(flags.data, (host, port), level, flags.kubeconfig), settings)
+    return 0
 
 
-def _run(data: Path, host: str, port: int, settings: Settings, durability: str, kubeconfig: Path | None) -> None:
+class Options(NamedTuple):
+    """Where the server keeps its things and listens."""
+
+    data: Path
+    listen: tuple[str, int]
+    durability: Durability
+    kubeconfig: Path | None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "fairway apiserver", description="The Kubernetes API from one process and one file."
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path("fairway-data"), help="folder of database, keys, certificates"
+    )
+    parser.add_argument("--listen", default="127.0.0.1:6443", help="ADDRESS:PORT of HTTPS; port 0 takes a free one")
+    parser.add_argument("--service-cidr", default="10.96.0.0/16", help="service ranges, the primary family first")
+    parser.add_argument("--kubeconfig", type=Path, help="written, with a token, when the server is ready")
+    parser.add_argument("--controllers", default="*", help="as kube-controller-manager's; `none` for none")
+    parser.add_argument("--durability", default="process", help="what a write survives: `process` (a kill) or `full`")
+    parser.add_argument("--node-ports", default="30000-32767", help="range of node ports")
+    return parser
+
+
+def _run(options: Options, settings: Settings) -> None:
     import gc
 
     import uvloop
 
+    # Long-lived objects are many and cycles few: full collections are rare.
     gc.set_threshold(50_000, 20, 20)
-    uvloop.run(serve(data, host, port, settings, durability, kubeconfig))
+    uvloop.run(serve(options, settings))
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -76,8 +97,6 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _cidrs(text: str) -> tuple[str, ...]:
-    import ipaddress
-
     out = tuple(c.strip() for c in text.split(","))
     for cidr in out:
         try:
@@ -109,25 +128,31 @@ def _advertised(host: str) -> str:
         return str(probe.getsockname()[0])
 
 
-async def serve(data: Path, host: str, port: int, settings: Settings, durability: str, kubeconfig: Path | None) -> None:
+async def serve(options: Options, settings: Settings) -> None:
     """Run until a signal says stop."""
-    from fairway.io.storage.journal import Durability, SqliteJournal
+    from fairway.io.http.certificates import server_context
+    from fairway.io.storage.journal import SqliteJournal
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    journal = SqliteJournal(data / "fairway.db", Durability(durability))
-    http, authority = build(data, settings, journal)
-    from fairway.io.http.certificates import server_context
-
-    _, bound = await http.start(host, port, server_context(data / "pki"))
-    if kubeconfig is not None:
-        write_kubeconfig(kubeconfig, settings.advertise[0], bound, authority)
-    typer.echo(f"serving on https://{settings.advertise[0]}:{bound}", err=True)
+    listener = socket.create_server(options.listen, family=_family(options.listen[0]), backlog=512)
+    bound = int(listener.getsockname()[1])
+    settings = settings._replace(advertise=(settings.advertise[0], bound))
+    journal = SqliteJournal(options.data / "fairway.db", options.durability)
+    http, authority = build(options.data, settings, journal)
+    await http.start(listener, server_context(options.data / "pki"))
+    if options.kubeconfig is not None:
+        write_kubeconfig(options.kubeconfig, settings.advertise[0], bound, authority)
+    sys.stderr.write(f"serving on https://{settings.advertise[0]}:{bound}\n")
     await stop.wait()
     await http.stop()
     journal.close()
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def build(data: Path, settings: Settings, journal: SqliteJournal) -> tuple[HttpServer, Authority]:
@@ -148,8 +173,6 @@ def build(data: Path, settings: Settings, journal: SqliteJournal) -> tuple[HttpS
         "kubernetes.default.svc.cluster.local",
         "localhost",
     )
-    import ipaddress
-
     first = str(ipaddress.ip_network(settings.service_cidrs[0])[1])
     hosts = tuple(dict.fromkeys((*names, "127.0.0.1", "::1", settings.advertise[0], first)))
     authority = load_or_make(data / "pki", hosts)
@@ -166,8 +189,6 @@ def build(data: Path, settings: Settings, journal: SqliteJournal) -> tuple[HttpS
 
 def write_kubeconfig(path: Path, host: str, port: int, authority: Authority) -> None:
     """A kubeconfig with a token; put in place at once, so that nobody reads half of it."""
-    import base64
-
     ca = base64.b64encode(authority.ca.certificate.encode()).decode()
     shown = f"[{host}]" if ":" in host else host
     text = f"""apiVersion: v1

@@ -41,6 +41,7 @@ COMMANDS = (
     Command("proxy", "fairway.cli.proxy", "the Service proxy of this node; takes kube-proxy's configuration and flags"),
     Command("dns", "fairway.cli.dns", "the cluster's DNS server; takes CoreDNS' Corefile as it is"),
     Command("explain", "fairway.cli.explain", "where a packet goes and why, step by step"),
+    Command("apiserver", "fairway.cli.apiserver", "the Kubernetes API from one process and one SQLite file"),
     Command("services", "fairway.cli.services", "frontends and backends as this node plans them"),
 )
 

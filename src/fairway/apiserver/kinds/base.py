@@ -201,10 +201,12 @@ def _owner_errors(owners: list[Json]) -> list[FieldError]:
         api_version = ref.get("apiVersion", "")
         if not api_version or api_version.endswith("/"):
             out.append(invalid(f"{path}.apiVersion", api_version, "version must not be empty"))
-        for name in ("kind", "name", "uid"):
-            if not ref.get(name):
-                out.append(invalid(f"{path}.{name}", ref.get(name, ""), "must not be empty"))
-        if (api_version, ref.get("kind")) in (("v1", "Event"),):
+        out += [
+            invalid(f"{path}.{n}", ref.get(n, ""), "must not be empty")
+            for n in ("kind", "name", "uid")
+            if not ref.get(n)
+        ]
+        if (api_version, ref.get("kind")) == ("v1", "Event"):
             out.append(invalid(path, ref, "/v1, Kind=Event is disallowed from being an owner"))
         if ref.get("controller"):
             this = f"{ref.get('kind')}/{ref.get('name')}"
@@ -263,11 +265,10 @@ def _meta_update_errors(obj: Json, old: Json) -> list[FieldError]:
         extra = sorted(set(new.get("finalizers") or ()) - set(was.get("finalizers") or ()))
         if extra:
             listed = ", ".join(f'"{e}"' for e in extra)
-            words = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
-            out.append(forbidden("metadata.finalizers", words))
+            words = "no new finalizers can be added if the object is being deleted, found new finalizers "
+            out.append(forbidden("metadata.finalizers", f"{words}[]string{{{listed}}}"))
     for name in ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
-        if new.get(name) != was.get(name):
-            out.append(invalid(f"metadata.{name}", new.get(name), IMMUTABLE))
+        out += immutable(new.get(name), was.get(name), f"metadata.{name}")
     out += names.labels_errors(new.get("labels"), "metadata.labels")
     out += names.annotations_errors(new.get("annotations"), "metadata.annotations")
     return out + _owner_errors(new.get("ownerReferences") or [])

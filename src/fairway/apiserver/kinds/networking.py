@@ -24,9 +24,9 @@ def _host_errors(host: str, path: str) -> list[FieldError]:
     if re.fullmatch(_WILDCARD, host) and len(host) <= 253:
         return []
     words = (
-        "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case "
-        "alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for "
-        f"validation is '{_WILDCARD}')"
+        "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of "
+        "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', "
+        f"regex used for validation is '{_WILDCARD}')"
     )
     return [invalid(path, host, words)]
 

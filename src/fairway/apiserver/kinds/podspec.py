@@ -197,8 +197,7 @@ def _volume_errors(volumes: list[Json], path: str) -> list[FieldError]:
     for i, volume in enumerate(volumes):
         at, name = f"{path}[{i}]", volume.get("name", "")
         sources = [k for k in volume if k != "name"]
-        for extra in sources[1:]:
-            out.append(forbidden(f"{at}.{extra}", "may not specify more than 1 volume type"))
+        out += [forbidden(f"{at}.{extra}", "may not specify more than 1 volume type") for extra in sources[1:]]
         if volume.get("hostPath") is not None and not volume["hostPath"].get("path"):
             out.append(required(f"{at}.hostPath.path"))
         if volume.get("secret") is not None and not volume["secret"].get("secretName"):
@@ -321,10 +320,8 @@ def _env_errors(env: list[Json], path: str) -> list[FieldError]:
 
 
 def _probe_errors(probe: Json, path: str, kind: str) -> list[FieldError]:
-    out: list[FieldError] = []
     handlers = [n for n in ("exec", "httpGet", "tcpSocket", "grpc") if probe.get(n) is not None]
-    for extra in handlers[1:]:
-        out.append(forbidden(f"{path}.{extra}", "may not specify more than 1 handler type"))
+    out = [forbidden(f"{path}.{extra}", "may not specify more than 1 handler type") for extra in handlers[1:]]
     for name in handlers[:1]:
         at = f"{path}.{name}"
         if name == "exec" and not probe["exec"].get("command"):

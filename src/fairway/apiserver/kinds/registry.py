@@ -8,6 +8,7 @@ from typing import NamedTuple
 from fairway.apiserver.kinds import columns, endpoints, networking, pods, service, simple, workloads
 from fairway.apiserver.kinds.base import Resource, Strategy
 from fairway.apiserver.schema import builtin
+from fairway.apiserver.tables import Column
 
 _LOGS = (
     "attach",
@@ -26,13 +27,13 @@ _LOGS = (
 class Row(NamedTuple):
     """One entry; what it leaves out is what most kinds have."""
 
-    type: str
+    type_key: str
     plural: str
     group: str = ""
     short: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     strategy: type[Strategy] = Strategy
-    columns: tuple[columns.Column, ...] = ()
+    cells: tuple[Column, ...] = ()
     namespaced: bool = True
     subresources: tuple[str, ...] = ()
 
@@ -236,15 +237,15 @@ GROUP_ORDER = (
 
 def _resource(row: Row) -> Resource:
     strategy = row.strategy()
-    strategy.columns = row.columns
-    kind = row.type.split(".", 1)[1]
+    strategy.columns = row.cells
+    kind = row.type_key.split(".", 1)[1]
     new_event = row.group == "events.k8s.io"
     return Resource(
         row.group,
         "v1",
         row.plural,
         kind,
-        builtin(row.type),
+        builtin(row.type_key),
         strategy,
         row.namespaced,
         row.short,

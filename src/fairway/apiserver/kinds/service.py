@@ -1,4 +1,4 @@
-"""Service: defaults, the clearing of fields when its type changes, validity, warnings. Allocation is in `allocation`."""
+"""Service: defaults, fields that go when its type changes, validity, warnings. Allocation is in `allocation`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from fairway.apiserver import names
 from fairway.apiserver.allocation import allocate_create, allocate_update, release
 from fairway.apiserver.context import Call
-from fairway.apiserver.fielderrors import FieldError, duplicate, forbidden, invalid, required, unsupported
+from fairway.apiserver.fielderrors import FieldError, duplicate, forbidden, invalid, quote, required, unsupported
 from fairway.apiserver.kinds.base import RESET_STATUS, Strategy, get
 from fairway.apiserver.kinds.service_addresses import cluster_ip_errors, family_change_errors, is_headless
 from fairway.apiserver.request import Json
@@ -58,6 +58,13 @@ def _same(old: Json, new: Json, *keys: str) -> bool:
     return all(old.get(k) == new.get(k) for k in keys)
 
 
+def _drop_node_ports(new: Json, old: Json) -> None:
+    had, has = ({p["nodePort"] for p in s.get("ports") or [] if p.get("nodePort")} for s in (old, new))
+    if had >= has:
+        for port in new.get("ports") or []:
+            port.pop("nodePort", None)
+
+
 def drop_type_dependent(new: Json, old: Json) -> None:
     """Fields that the old type needed and the new one may not have, when the client only repeated them."""
     if old.get("type") != "ExternalName" and new.get("type") == "ExternalName":
@@ -66,11 +73,8 @@ def drop_type_dependent(new: Json, old: Json) -> None:
         for name in ("ipFamilies", "ipFamilyPolicy"):
             if _same(old, new, name):
                 new.pop(name, None)
-    ports = {p["nodePort"] for p in old.get("ports") or [] if p.get("nodePort")}
     if old.get("type") in _EXTERNAL and new.get("type") not in _EXTERNAL:
-        if ports >= {p["nodePort"] for p in new.get("ports") or [] if p.get("nodePort")}:
-            for port in new.get("ports") or []:
-                port.pop("nodePort", None)
+        _drop_node_ports(new, old)
     if needs_health_check(old) and not needs_health_check(new) and _same(old, new, "healthCheckNodePort"):
         new.pop("healthCheckNodePort", None)
     if old.get("type") == "LoadBalancer" != new.get("type"):
@@ -118,9 +122,8 @@ def _type_errors(spec: Json) -> list[FieldError]:
     if kind in _EXTERNAL and is_headless(spec):
         out.append(invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services"))
     if kind == "ExternalName":
-        for name in ("clusterIPs", "ipFamilies", "ipFamilyPolicy"):
-            if spec.get(name):
-                out.append(forbidden(f"spec.{name}", "may not be set for ExternalName services"))
+        words = "may not be set for ExternalName services"
+        out += [forbidden(f"spec.{n}", words) for n in ("clusterIPs", "ipFamilies", "ipFamilyPolicy") if spec.get(n)]
         target = spec.get("externalName", "").removesuffix(".")
         if target:
             out += [invalid("spec.externalName", target, m) for m in names.subdomain_errors(target)]
@@ -287,13 +290,11 @@ def ip_warnings(path: str, text: str) -> list[str]:
     if address is None:
         return []
     if names.ip_messages(text):
-        return [
-            f"{path}: non-standard IP address {chr(34)}{text}{chr(34)} will be considered invalid in a future Kubernetes release: use {chr(34)}{address}{chr(34)}"
-        ]
+        words = f"non-standard IP address {quote(text)} will be considered invalid in a future Kubernetes release"
+        return [f"{path}: {words}: use {quote(str(address))}"]
     if address.version == 6 and str(address) != text:
-        return [
-            f"{path}: IPv6 address {chr(34)}{text}{chr(34)} should be in RFC 5952 canonical format ({chr(34)}{address}{chr(34)})"
-        ]
+        words = f"IPv6 address {quote(text)} should be in RFC 5952 canonical format"
+        return [f"{path}: {words} ({quote(str(address))})"]
     return []
 
 

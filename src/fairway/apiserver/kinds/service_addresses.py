@@ -23,12 +23,7 @@ def cluster_ip_errors(spec: Json, old: Json) -> list[FieldError]:
     if spec.get("type") == "ExternalName":
         return []
     address, addresses, families = spec.get("clusterIP", ""), spec.get("clusterIPs") or [], spec.get("ipFamilies") or []
-    out = _primary_errors(address, addresses)
-    for i, family in enumerate(families):
-        if family not in _FAMILIES:
-            out.append(unsupported(f"spec.ipFamilies[{i}]", family, _FAMILIES))
-        if family in families[:i]:
-            out.append(duplicate(f"spec.ipFamilies[{i}]", family))
+    out = _primary_errors(address, addresses) + _listed_family_errors(families)
     policy = spec.get("ipFamilyPolicy")
     if policy is not None and policy not in _POLICIES:
         out.append(unsupported("spec.ipFamilyPolicy", policy, _POLICIES))
@@ -46,13 +41,25 @@ def cluster_ip_errors(spec: Json, old: Json) -> list[FieldError]:
         return out
     if len(addresses) > 1 and len({family_of(a) for a in addresses}) < 2:
         out.append(invalid("spec.clusterIPs", addresses, "may specify no more than one IP for each IP family"))
-    if not is_headless(spec):
-        for i, (text, family) in enumerate(zip(addresses, families, strict=False)):
-            if family in _FAMILIES and family_of(text) != family:
-                article = "an"
-                words = f"expected {article} {family} value as indicated by `ipFamilies[{i}]`"
-                out.append(invalid(f"spec.clusterIPs[{i}]", text, words))
+    return out if is_headless(spec) else out + _match_errors(addresses, families)
+
+
+def _listed_family_errors(families: list[str]) -> list[FieldError]:
+    out: list[FieldError] = []
+    for i, family in enumerate(families):
+        if family not in _FAMILIES:
+            out.append(unsupported(f"spec.ipFamilies[{i}]", family, _FAMILIES))
+        if family in families[:i]:
+            out.append(duplicate(f"spec.ipFamilies[{i}]", family))
     return out
+
+
+def _match_errors(addresses: list[str], families: list[str]) -> list[FieldError]:
+    return [
+        invalid(f"spec.clusterIPs[{i}]", text, f"expected an {family} value as indicated by `ipFamilies[{i}]`")
+        for i, (text, family) in enumerate(zip(addresses, families, strict=False))
+        if family in _FAMILIES and family_of(text) != family
+    ]
 
 
 def _primary_errors(address: str, addresses: list[str]) -> list[FieldError]:

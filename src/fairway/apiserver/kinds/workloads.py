@@ -75,7 +75,10 @@ class WorkloadStrategy(Strategy):
 def int_or_percent(value: Any, path: str) -> list[FieldError]:
     if isinstance(value, str):
         if not re.fullmatch(r"[0-9]+%", value):
-            words = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
+            words = (
+                "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', "
+                "regex used for validation is '[0-9]+%')"
+            )
             return [invalid(path, value, words)]
         return []
     return nonnegative(value, path)
@@ -246,7 +249,9 @@ class DaemonSetStrategy(WorkloadStrategy):
 
     def prepare_create(self, call: Call, obj: Json) -> None:
         super().prepare_create(call, obj)
-        obj["status"] = dict.fromkeys(("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0)
+        obj["status"] = dict.fromkeys(
+            ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
+        )
 
     def extra_errors(self, spec: Json) -> list[FieldError]:
         out = nonnegative(spec.get("minReadySeconds"), "spec.minReadySeconds")

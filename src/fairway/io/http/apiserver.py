@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 import time
 from collections import deque
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 from urllib.parse import parse_qs, unquote
 
 import httptools
@@ -328,7 +329,8 @@ def certificate_user(tls: ssl.SSLObject) -> User | None:
     certificate = tls.getpeercert()
     if not certificate:
         return None
-    pairs = [pair for rdn in certificate.get("subject", ()) for pair in rdn]
+    subject: Any = certificate.get("subject", ())
+    pairs = [pair for rdn in subject for pair in rdn]
     name = next((str(v) for k, v in pairs if k == "commonName"), "")
     groups = tuple(str(v) for k, v in pairs if k == "organizationName")
     return User(name, (*groups, "system:authenticated")) if name else None
@@ -345,12 +347,10 @@ class HttpServer:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None) -> tuple[str, int]:
-        """Listen; returns the address that it got."""
+    async def start(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Serve on a socket that listens."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), host, port, ssl=tls, backlog=512)
-        address = self._server.sockets[0].getsockname()
-        return str(address[0]), int(address[1])
+        self._server = await loop.create_server(lambda: Connection(self), sock=listener, ssl=tls, backlog=512)
 
     async def stop(self) -> None:
         """No new connections; watches end well; what is held is committed."""

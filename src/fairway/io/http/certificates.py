@@ -1,4 +1,4 @@
-"""The API server's own authority: CA, serving and client certificates, and the key that signs tokens; made once, kept."""
+"""The API server's own authority: CA, serving and client certificates, the key of tokens; made once, kept."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ class SqliteJournal:
             if source.exists():
                 source.rename(aside.with_name(aside.name + suffix))
         return UnavailableError(
-            f"{self._path}: the database is corrupt ({error}); it was kept as {aside}. Start again for an empty one, or put a copy back."
+            f"{self._path}: the database is corrupt ({error}); it was kept as {aside}. "
+            "Start again for an empty one, or put a copy back."
         )
 
     # ---- reading ----------------------------------------------------------------------------------------------
