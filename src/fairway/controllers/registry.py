@@ -15,7 +15,10 @@ from fairway.controllers.endpointslices import EndpointSliceController
 from fairway.controllers.garbage import GarbageCollector
 from fairway.controllers.mirroring import MirroringController
 from fairway.controllers.namespaces import NamespaceController, RootCaPublisher, ServiceAccountController
+from fairway.controllers.nodelifecycle import NodeLifecycleController
+from fairway.controllers.podgc import PodGarbageCollector, TaintEvictionController
 from fairway.controllers.replicasets import ReplicaSetController
+from fairway.controllers.scheduler import Scheduler
 from fairway.kube.objects import REPLICATION_CONTROLLER
 from fairway.values.errors import ConfigError
 
@@ -26,7 +29,7 @@ class Settings(NamedTuple):
     root_ca: str = ""
     """The certificate (PEM) that clients in pods check the API server against; empty: not published."""
     node_grace_seconds: float = 50.0
-    """Without a sign of life from a node for so long, it is not ready (kube-controller-manager's default)."""
+    """node-monitor-grace-period: a node that gives no sign of life for so long is not ready."""
 
 
 class Entry(NamedTuple):
@@ -49,6 +52,14 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     Entry("replicaset-controller", lambda _: ReplicaSetController(), ("replicaset",)),
     Entry("deployment-controller", lambda _: DeploymentController(), ("deployment",)),
+    Entry("scheduler", lambda _: Scheduler(), ("kube-scheduler", "default-scheduler")),
+    Entry(
+        "node-lifecycle-controller",
+        lambda settings: NodeLifecycleController(settings.node_grace_seconds),
+        ("nodelifecycle",),
+    ),
+    Entry("taint-eviction-controller", lambda _: TaintEvictionController()),
+    Entry("pod-garbage-collector-controller", lambda _: PodGarbageCollector(), ("podgc",)),
     Entry("garbage-collector-controller", lambda _: GarbageCollector(), ("garbagecollector",)),
     Entry("namespace-controller", lambda _: NamespaceController(), ("namespace",)),
     Entry("serviceaccount-controller", lambda _: ServiceAccountController(), ("serviceaccount",)),

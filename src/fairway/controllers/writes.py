@@ -86,6 +86,8 @@ class Post(NamedTuple):
     method: str = "POST"
     done: Record | None = None
     failed: Record | None = None
+    may_be_late: bool = False
+    """NotFound and Conflict mean that somebody else was first, and are no failure."""
 
 
 class DeleteAll(NamedTuple):

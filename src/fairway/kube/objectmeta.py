@@ -143,6 +143,8 @@ class Condition(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defa
     message: str = ""
     last_transition_time: datetime | None = None
     last_update_time: datetime | None = None
+    last_heartbeat_time: datetime | None = None
+    last_probe_time: datetime | None = None
     observed_generation: int | None = None
 
 

@@ -33,6 +33,7 @@ from fairway.kube.objectmeta import ObjectMeta
 from fairway.kube.status import (
     AlreadyExistsError,
     ApiStatusError,
+    ConflictError,
     ForbiddenError,
     NotFoundError,
 )
@@ -99,11 +100,11 @@ class Performer:
     def _next_group(left: Sequence[Write], most: int) -> list[Write]:
         first = left[0]
         group = [first]
-        if not isinstance(first, (Create, Delete, DeleteAll)):
+        if not isinstance(first, (Create, Delete, DeleteAll, Post)):
             return group
         limit = most if isinstance(first, Create) else len(left)
         for write in left[1:limit]:
-            if not isinstance(write, (Create, Delete, DeleteAll)) or type(write) is not type(first):
+            if not isinstance(write, (Create, Delete, DeleteAll, Post)) or type(write) is not type(first):
                 break
             if write.kind is not first.kind and not isinstance(write, DeleteAll):
                 break
@@ -156,6 +157,8 @@ class Performer:
                 self._view.cache(write.kind).note_deleted(write.name, write.uid)
             return None
         if isinstance(error, AlreadyExistsError) and isinstance(write, Create) and write.may_exist:
+            return None
+        if isinstance(error, (NotFoundError, ConflictError)) and isinstance(write, Post) and write.may_be_late:
             return None
         if isinstance(error, ForbiddenError) and NAMESPACE_ENDS in error.causes:
             return None  # nothing can be made in it any more; everything in it goes
