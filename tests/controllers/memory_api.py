@@ -16,7 +16,7 @@ from fairway.controllers.requests import MERGE_PATCH
 Tree = dict[str, Any]
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 PATH = re.compile(
-    r"^/(?:api/(?P<core>v1)|apis/(?P<group>[^/]+/[^/]+))(?:/namespaces/(?P<namespace>[^/]+)(?=/[a-z]))?"
+    r"^/(?:api/(?P<core>v1)|apis/(?P<group>[^/]+/[^/]+))(?:/namespaces/(?P<namespace>[^/]+)(?=/(?!status|finalize)[a-z]))?"
     r"/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?(?:/(?P<sub>[a-z]+))?$"
 )
 KINDS = {
@@ -100,9 +100,19 @@ class MemoryApi:
             return copy.deepcopy(held)
         if method == "DELETE":
             return self._delete(place, held, body)
+        if match["sub"] == "finalize":
+            held["spec"]["finalizers"] = (body.get("spec") or {}).get("finalizers") or []
+            gone = held["metadata"].get("deletionTimestamp") and not held["spec"]["finalizers"]
+            if gone:
+                self._remove(place, held)
+            return held if gone else self.touch(place)
         if content_type == MERGE_PATCH:
             body = merge(copy.deepcopy(held), body)
         return self._update(place, held, body, match["sub"] or "")
+
+    def touch(self, place: Place) -> Tree:
+        """Tell of an object that was changed by hand."""
+        return self._store("MODIFIED", place, self.objects[place])
 
     def _get(self, place: Place) -> Tree:
         held = self.objects.get(place)
@@ -166,8 +176,9 @@ class MemoryApi:
             return copy.deepcopy(held)
         if place.kind in GENERATION and _generation_part(merged) != _generation_part(held):
             merged["metadata"]["generation"] += 1
-        if _is_over(merged["metadata"]):
-            return self._remove(place, merged)
+        if _is_over(merged):
+            self._remove(place, merged)
+            return merged
         return self._store("MODIFIED", place, merged)
 
     def _delete(self, place: Place, held: Tree, options: Tree) -> Tree:
@@ -283,9 +294,11 @@ class MemoryApi:
             spec["clusterIP"] = f"fd00:172:30::{self._address:x}" if families[0] == "IPv6" else v4
 
 
-def _is_over(meta: Tree) -> bool:
+def _is_over(tree: Tree) -> bool:
     """Nothing keeps a deleted object any more."""
+    meta = tree["metadata"]
     is_waiting = meta.get("finalizers") or meta.get("deletionGracePeriodSeconds")
+    is_waiting = is_waiting or (tree.get("spec") or {}).get("finalizers")
     return bool(meta.get("deletionTimestamp")) and not is_waiting
 
 

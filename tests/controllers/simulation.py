@@ -187,6 +187,8 @@ class Simulation:
         if refused.code == 404 and isinstance(write, Delete):
             self.view.cache(write.kind).note_deleted(write.name, write.uid)
             return None
+        if isinstance(write, Post) and write.may_be_late and refused.code in (404, 409):
+            return None
         if refused.reason == "AlreadyExists" and isinstance(write, Create) and write.may_exist:
             return None
         if write.failed is not None:

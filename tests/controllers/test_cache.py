@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import msgspec
+
 from fairway.controllers.view import View
 from fairway.kube.discovery import SelectorService, SelectorSpec
-from fairway.kube.objectmeta import ObjectMeta
+from fairway.kube.objectmeta import EPOCH, ObjectMeta
 from fairway.kube.objects import POD, SERVICE
 from fairway.kube.pod import Pod
 from fairway.values.names import ObjectName
@@ -130,3 +132,12 @@ def test_an_index_forgets_what_changed() -> None:
     cache.apply([Told(NAME, pod(2, app="db"))])
     assert view.pods_matching("shop", {"app": "web"}) == []
     assert view.pods_matching("shop", {"app": "db"}) == [pod(2, app="db")]
+
+
+def test_the_answer_to_the_write_that_ended_an_object_does_not_bring_it_back() -> None:
+    cache = View().cache(POD)
+    cache.replace([pod(3)], ())
+    cache.apply([Told(NAME, None)])
+    ended = msgspec.structs.replace(pod(4).metadata, deletion_timestamp=EPOCH)
+    cache.note_written(Pod(ended), now=0)
+    assert cache.get(NAME) is None

@@ -142,6 +142,8 @@ class Cache(Generic[T]):
             return  # the watch was faster
         if self._deleted.get(name) == new.metadata.uid:
             return
+        if held is None and new.metadata.is_leaving:
+            return  # the write took the last finalizer away, and the watch has told of the end already
         before = self._unseen.get(name)
         is_new = held is None or held.metadata.uid != new.metadata.uid or (before is not None and before.is_new)
         self._unseen[name] = _Unseen(now, is_new)

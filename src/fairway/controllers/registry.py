@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from fairway.controllers.controller import Controller
+from fairway.controllers.daemonsets import DaemonSetController
 from fairway.controllers.deployments import DeploymentController
 from fairway.controllers.endpoints import EndpointsController
 from fairway.controllers.endpointslices import EndpointSliceController
@@ -19,6 +20,7 @@ from fairway.controllers.nodelifecycle import NodeLifecycleController
 from fairway.controllers.podgc import PodGarbageCollector, TaintEvictionController
 from fairway.controllers.replicasets import ReplicaSetController
 from fairway.controllers.scheduler import Scheduler
+from fairway.controllers.statefulsets import StatefulSetController
 from fairway.kube.objects import REPLICATION_CONTROLLER
 from fairway.values.errors import ConfigError
 
@@ -52,6 +54,8 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     Entry("replicaset-controller", lambda _: ReplicaSetController(), ("replicaset",)),
     Entry("deployment-controller", lambda _: DeploymentController(), ("deployment",)),
+    Entry("statefulset-controller", lambda _: StatefulSetController(), ("statefulset",)),
+    Entry("daemonset-controller", lambda _: DaemonSetController(), ("daemonset",)),
     Entry("scheduler", lambda _: Scheduler(), ("kube-scheduler", "default-scheduler")),
     Entry(
         "node-lifecycle-controller",

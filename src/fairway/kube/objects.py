@@ -60,6 +60,7 @@ DEPLOYMENT = _kind("Deployment", "apps/v1", "deployments", workloads.Deployment)
 STATEFUL_SET = _kind("StatefulSet", "apps/v1", "statefulsets", workloads.StatefulSet)
 DAEMON_SET = _kind("DaemonSet", "apps/v1", "daemonsets", workloads.DaemonSet)
 CONTROLLER_REVISION = _kind("ControllerRevision", "apps/v1", "controllerrevisions", workloads.ControllerRevision)
+VOLUME_CLAIM = _kind("PersistentVolumeClaim", "v1", "persistentvolumeclaims", admin.OwnedObject)
 EVENT = _kind("Event", "v1", "events", admin.OwnedObject)
 
 
