@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from fairway.cli.logs import set_up_logging
 from fairway.cli.observe import OWN_FLAGS, look
-from fairway.cli.wiring import load_settings, set_up_logging
+from fairway.cli.wiring import load_settings
 from fairway.config.proxy import FLAGS, parse_flags, usage
 from fairway.explain.answer import Explainer
 from fairway.explain.model import Answer

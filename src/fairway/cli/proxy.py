@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fairway import __version__
 from fairway.cli import status
-from fairway.cli.wiring import load_settings, require_root, set_up_logging
+from fairway.cli.logs import set_up_logging
+from fairway.cli.wiring import load_settings, require_root
 from fairway.config.proxy import FLAGS, Flag, ProxySettings, parse_flags, usage, write_config
 from fairway.config.proxy.kinds import Bool, Text
 from fairway.values.address import Family
@@ -37,7 +38,7 @@ def run(arguments: list[str]) -> int:
     set_up_logging()
     if _is_on(flags, "cleanup"):
         return _clean_up()
-    settings = load_settings(flags).settings
+    settings = load_settings(flags, sets_logs=True).settings
     if "write-config-to" in flags:
         Path(flags["write-config-to"]).write_text(write_config(settings), encoding="utf-8")
         return 0

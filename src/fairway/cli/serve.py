@@ -19,6 +19,7 @@ from fairway.agents.node_view import NodeViews
 from fairway.agents.observer import CountedFlows, MetricsObserver
 from fairway.agents.proxy import ProxyAgent, ProxyParts
 from fairway.agents.stale_flows import StaleFlowCleaner
+from fairway.cli.logs import apply_logging
 from fairway.cli.servers import Servers, Subjects
 from fairway.cli.sources import Sources, proxy_feeds, proxy_sources
 from fairway.cli.wiring import NftablesFamily, host_name, load_settings, make_families, uniform
@@ -191,6 +192,7 @@ class Proxy:
         if not (found.live or found.idle):
             return
         self.settings = self.views.settings = new
+        apply_logging(new.logging)
         for kernel in self.kernels.values():
             kernel.settings = new
         self.set_parameters()

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import msgspec
 from rich.table import Table
 
+from fairway.cli.logs import set_up_logging
 from fairway.cli.observe import OWN_FLAGS, Look, look
 from fairway.cli.screen import screen
-from fairway.cli.wiring import load_settings, set_up_logging
+from fairway.cli.wiring import load_settings
 from fairway.config.proxy import FLAGS, parse_flags, usage
 from fairway.plan.model import Frontend, PlannedPort, Scope, Treatment, Verdict
 from fairway.values.errors import ConfigError

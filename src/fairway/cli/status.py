@@ -11,9 +11,10 @@ from typing import NamedTuple
 import msgspec
 from rich.table import Table
 
+from fairway.cli.logs import set_up_logging
 from fairway.cli.observe import OWN_FLAGS, FamilyLook, Look, look
 from fairway.cli.screen import screen
-from fairway.cli.wiring import load_settings, set_up_logging
+from fairway.cli.wiring import load_settings
 from fairway.config.proxy import FLAGS, ProxySettings, parse_flags, usage
 from fairway.dataplanes.nftables.show import show_key, show_value
 from fairway.reconcile.items import Action, Operation

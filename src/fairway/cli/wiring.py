@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import random
 import socket
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fairway.agents.family import FamilySync
 from fairway.agents.node_view import NodeViews
+from fairway.cli.logs import apply_logging
 from fairway.config.proxy import Loaded, Mode, ProxySettings, load, serves_localhost
 from fairway.dataplanes.nftables.dataplane import NftablesDataplane
 from fairway.dataplanes.nftables.skeleton import PodInterface, PodRanges, SkeletonSettings
@@ -76,8 +76,8 @@ def skeleton_settings(settings: ProxySettings, view: NodeView) -> SkeletonSettin
     )
 
 
-def load_settings(flags: Mapping[str, str]) -> Loaded:
-    """The configuration file, if one is named, under the flags. Warnings go to the log."""
+def load_settings(flags: Mapping[str, str], *, sets_logs: bool = False) -> Loaded:
+    """The configuration file, if one is named, under the flags. Warnings go to the log; `sets_logs`: as it says."""
     path, text = flags.get("config"), None
     if path:
         try:
@@ -87,6 +87,8 @@ def load_settings(flags: Mapping[str, str]) -> Loaded:
         except UnicodeDecodeError as error:
             raise ConfigError(f"--config: {path}: not UTF-8: {error}") from None
     loaded = load(text, flags, source=path or "", strict=flags.get("strict-config") == "true")
+    if sets_logs:
+        apply_logging(loaded.settings.logging)
     for warning in loaded.warnings:
         logging.getLogger("fairway").warning("config %s", warning)
     if loaded.settings.mode is not Mode.NFTABLES:
@@ -111,13 +113,6 @@ def require_root(what: str) -> None:
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     if not int(fields["CapEff"], 16) >> _CAP_NET_ADMIN & 1:
         raise UnavailableError(f"{what} needs CAP_NET_ADMIN: run it as root, or give the capability to its service")
-
-
-def set_up_logging(level: int = logging.INFO) -> None:
-    """Lines of key=value on standard error."""
-    logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(asctime)s %(levelname).1s %(name)s %(message)s", force=True
-    )
 
 
 _CAP_NET_ADMIN = 12
