@@ -1,5 +1,5 @@
 # Each target works from a fresh clone. `make up` and `make test` are all that the README asks for.
-.PHONY: help setup up test lint lock bench-sync peers test-peers
+.PHONY: help setup up test lint lock bench-sync peers nft-versions test-peers
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 
@@ -26,6 +26,9 @@ bench-sync: setup ## cold start, change, burst, memory, first connect; a table i
 
 peers: setup    ## the real kube-proxy, kube-apiserver and others, from their Go modules, into .peers/
 	@tools/peers .peers $(ARGS)
+
+nft-versions:   ## other Debian releases' nft into .peers/nft/, for the listing tests; installs nothing
+	@tools/nft-versions .peers/nft
 
 test-peers: setup ## our parts against the real ones
 	@$(PY) -m pytest -m peers tests/peers $(ARGS)

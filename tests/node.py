@@ -11,7 +11,9 @@ import errno
 import os
 import select
 import socket
-from contextlib import ExitStack
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
@@ -20,6 +22,7 @@ from fairway.values.address import Address, Family, Prefix
 from fairway.values.protocol import Protocol
 
 PORT = 8080
+_SO_RCVBUFFORCE = 33
 _MARKER_PORT = 9
 _SYSCTLS = """
 net.ipv4.conf.all.rp_filter=0
@@ -179,7 +182,7 @@ class Node:
                 self._tcp[plan.family] = listener
                 for address in plan.pod:
                     server = stack.enter_context(_socket(plan.family, socket.SOCK_DGRAM))
-                    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+                    server.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 26)
                     server.bind((str(address), PORT))
                     self._udp[address] = server
         for namespace in (self.node, self.pods, self.outside, self.callers):
@@ -244,6 +247,35 @@ class Node:
         refused = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED or refused
         return Refused() if refused else Silence()
 
+    @contextmanager
+    def accepting(self, family: Family) -> Iterator[None]:
+        """Connections are taken and closed by a thread, so that the queue never fills."""
+        done = threading.Event()
+
+        def accept() -> None:
+            while not done.is_set():
+                if select.select([self._tcp[family]], [], [], 0.01)[0]:
+                    self._accept(family)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def received(self, family: Family) -> dict[Address, int]:
+        """Takes all datagrams that have reached the backends; how many at each."""
+        found = {}
+        for address in PLANS[family].pod:
+            number = 0
+            with suppress(BlockingIOError):
+                while self._udp[address].recv(64):
+                    number += 1
+            found[address] = number
+        return found
+
     def _accept(self, family: Family) -> Reached | None:
         try:
             accepted, peer = self._tcp[family].accept()
@@ -251,7 +283,6 @@ class Node:
             return None
         with accepted:
             name = accepted.getsockname()
-            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             return Reached(Address.parse(name[0]), name[1], Address.parse(peer[0]))
 
     def _receive(self, family: Family) -> Reached | None:

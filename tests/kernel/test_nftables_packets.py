@@ -73,7 +73,7 @@ def test_reject_and_drop_policies(world: World, protocol: Protocol) -> None:
 
 @both_families
 @both_protocols
-@pytest.mark.parametrize("missing", ["counts", "backends", "policy"])
+@pytest.mark.parametrize("missing", ["backends", "policy"])
 def test_a_frontend_without_valid_backend_is_refused_never_passed_on(
     world: World, protocol: Protocol, missing: str
 ) -> None:
@@ -83,6 +83,18 @@ def test_a_frontend_without_valid_backend_is_refused_never_passed_on(
     world.add([item for item in wanted if item.container != missing])
     for source in world.sources.values():
         assert world.send(protocol, source, vip) == Refused()
+
+
+@both_families
+@both_protocols
+def test_without_a_count_or_a_drawn_place_the_first_backend_serves(world: World, protocol: Protocol) -> None:
+    plan, uncounted, sparse = world.plan, world.plan.service(1), world.plan.service(2)
+    uncounted_items = [item for item in items.backends(SVC, pods(plan, 0, 1)) if item.container != layout.COUNTS]
+    sparse_items = [items.count(LOCAL_SVC, 10_000), *items.backends(LOCAL_SVC, pods(plan, 2))[1:]]
+    world.add([*uncounted_items, *sparse_items, *items.frontend(uncounted), *items.frontend(sparse, svc=LOCAL_SVC)])
+    for source in world.sources.values():
+        assert world.send(protocol, source, uncounted) == Reached(plan.pod[0], PORT, source)
+        assert world.send(protocol, source, sparse) == Reached(plan.pod[2], PORT, source)
 
 
 @both_families

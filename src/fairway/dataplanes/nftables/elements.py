@@ -32,6 +32,11 @@ _LIST_BYTES = 60_000
 """An attribute's length is 16 bits."""
 
 
+_LONGEST_COMMENT, _LONGEST_NAME, _CUT = 127, 160, 80
+_WHOLE_COMMENT = 100
+"""A type of user data that nft passes over."""
+
+
 class Shape(Enum):
     PLAIN = 0
     COMMENTED = 1
@@ -109,8 +114,15 @@ def _commented(form: Form, key: bytes, value: bytes) -> bytes:
     data, comment = value[: form.data_bytes], value[form.data_bytes :]
     inner = nest(_KEY, attribute(1, key)) + nest(_DATA, attribute(1, data))
     if comment:
-        inner += attribute(_USERDATA, comment_data(comment.decode()))
+        inner += attribute(_USERDATA, _userdata(comment.decode()))
     return nest(1, inner)
+
+
+def _userdata(comment: str) -> bytes:
+    """What nft shows as the element's comment; it loads no longer one than 128 characters, the kernel holds 256."""
+    if len(comment) <= _LONGEST_COMMENT:
+        return comment_data(comment)
+    return comment_data(comment[:_CUT] + "...") + comment_data(comment[:_LONGEST_NAME], _WHOLE_COMMENT)
 
 
 def _interval(form: Form, key: bytes) -> bytes:
@@ -258,7 +270,8 @@ def _decode_commented_slowly(elements: bytes) -> list[Pair]:
     found = []
     for fields in _slowly(elements):
         if _KEY in fields:
-            comment = read_comment(fields.get(_USERDATA, b"")).encode()
+            data = fields.get(_USERDATA, b"")
+            comment = (read_comment(data, _WHOLE_COMMENT) or read_comment(data)).encode()
             found.append((fields[_KEY], fields.get(_DATA, b"") + comment))
     return found
 

@@ -172,6 +172,34 @@ def pick(registers: Registers, container: str) -> tuple[Expression, ...]:
     )
 
 
+def pick_first(registers: Registers, container: str) -> tuple[Expression, ...]:
+    """The backend at place 0, which is there as long as any is: for a packet whose lookups met a change half way."""
+    r = registers
+    return (
+        *find_frontend(r, container, r.svc),
+        *_first_place(r),
+        Lookup(layout.BACKENDS, r.place, r.scratch),
+        *translate(r),
+    )
+
+
+def pick_first_by_id(registers: Registers, container: str) -> tuple[Expression, ...]:
+    """As pick_first, of a set with affinity."""
+    r = registers
+    return (
+        *find_frontend(r, container, r.svc),
+        *_first_place(r),
+        Lookup(layout.BACKEND_IDS, r.place, r.place - 1),
+        Lookup(layout.ENDPOINTS, r.place, r.scratch),
+        *translate(r),
+    )
+
+
+def _first_place(registers: Registers) -> tuple[Expression, ...]:
+    place = registers.place
+    return (*_decoys(place), Bitwise(place, place, bytes(4), bytes(4)))
+
+
 def pick_by_id(registers: Registers, container: str) -> tuple[Expression, ...]:
     """Any backend of a set with affinity, with equal chance, without remembering."""
     r = registers

@@ -276,10 +276,20 @@ def _policy_chains(settings: SkeletonSettings) -> tuple[Chain, ...]:
     for prefix, container in (("", layout.FRONTENDS), ("inside-", layout.INSIDE)):
         any_backend = rules.pick(r, container)
         by_id = rules.pick_by_id(r, container)
-        comment = "N = counts[svc]; place = shares[N . random]; dnat to backends[place . svc]"
-        chains.append(Chain(f"{prefix}pick", (Rule(any_backend, comment), Rule(any_backend, again), refuse)))
-        comment = "id = backend-ids[place . svc]; dnat to endpoints[id . svc]"
-        chains.append(Chain(f"{prefix}pick-by-id", (Rule(by_id, comment), Rule(by_id, again), refuse)))
+        body = (
+            Rule(any_backend, "N = counts[svc]; place = shares[N . random]; dnat to backends[place . svc]"),
+            Rule(any_backend, again),
+            Rule(rules.pick_first(r, container), "dnat to backends[0 . svc], which is there if any is"),
+            refuse,
+        )
+        chains.append(Chain(f"{prefix}pick", body))
+        body = (
+            Rule(by_id, "id = backend-ids[place . svc]; dnat to endpoints[id . svc]"),
+            Rule(by_id, again),
+            Rule(rules.pick_first_by_id(r, container), "id = backend-ids[0 . svc]; dnat to endpoints[id . svc]"),
+            refuse,
+        )
+        chains.append(Chain(f"{prefix}pick-by-id", body))
     find = (*rules.find_frontend(r, layout.GUARDED, r.policy), Dispatch(layout.GUARDED_POLICIES, r.policy))
     chains.append(Chain("guarded", (Rule(find, "past the source ranges"), refuse)))
     find = (*rules.find_frontend(r, layout.INSIDE, r.policy), Dispatch(layout.INSIDE_POLICIES, r.policy))

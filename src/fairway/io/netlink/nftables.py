@@ -23,9 +23,9 @@ from fairway.dataplanes.nftables.skeleton import (
     range_length,
 )
 from fairway.io.netlink import nftables_reader as reader
-from fairway.io.netlink.nftables_batch import Batch, NftablesError, Step
+from fairway.io.netlink.nftables_batch import Batch, Step
 from fairway.io.netlink.nftables_events import NftablesEvents
-from fairway.reconcile.items import Action, Item, Operation
+from fairway.reconcile.items import Action, Item, Operation, WriteError
 from fairway.values.address import Family
 
 _TRANSACTION_OPERATIONS = 8192
@@ -134,6 +134,7 @@ class NftablesKernel:
         steps = [Step(delete_table(self.family))] if reader.has_table(self.family) else []
         skeleton = build_skeleton(self._settings, grown.timeouts, grown.lengths)
         steps += [Step(message) for message in changes.build(skeleton)]
+        steps += self._share(_counts_in(additions))
         steps += self._encode([each for each in additions if each.item.container not in _PSEUDO])
         form = elements.form_of(self.family, layout.AFFINITY)
         steps += [Step(elements.raw_list(form, raw)) for raw in affinity]
@@ -152,23 +153,26 @@ class NftablesKernel:
     def apply(self, operations: Sequence[Operation]) -> None:
         """Carry out the operations in order, in one transaction where they fit.
 
-        Raises NftablesError; then nothing of the failed transaction, nor of what follows, is in the kernel.
+        Raises WriteError; then nothing of the failed transaction, nor of what follows, is in the kernel.
         """
         for at in range(0, len(operations), _TRANSACTION_OPERATIONS):
             self._apply_one(operations[at : at + _TRANSACTION_OPERATIONS])
 
     def _apply_one(self, operations: Sequence[Operation]) -> None:
+        # Interval sets show what is new at the end of a transaction, hash maps at its beginning: were N and its shares
+        # in one, packets between the two would find no place (seen with kernel 6.18).
+        self._commit(self._share(_counts_in(operations)))
         for _ in range(_ATTEMPTS):
             try:
                 self._commit(self._encode(operations))
-            except NftablesError as error:
+            except WriteError as error:
                 if error.errno != errno.ENOENT or self._batch.can_destroy:
                     raise
                 # kernels before 6.3 cannot delete what may be gone already
                 operations = self._without_missing(operations)
             else:
                 return
-        raise NftablesError("nftables: ENOENT: elements vanish while they are written", errno.ENOENT)
+        raise WriteError("nftables: ENOENT: elements vanish while they are written", errno.ENOENT)
 
     def _commit(self, steps: Sequence[Step]) -> None:
         try:
@@ -209,17 +213,19 @@ class NftablesKernel:
             kind = Kind.DESTROY_ELEMENTS if self._batch.can_destroy else Kind.DELETE_ELEMENTS
             yield from _pack(form, kind, elements.encode_removals(form, pairs), operations)
         if action is not Action.REMOVE:
-            if container == layout.COUNTS:
-                yield from self._share({layout.unpack_number(value) for _, value in pairs})
             yield from _pack(form, Kind.NEW_ELEMENTS, elements.encode_additions(form, pairs), operations)
 
-    def _share(self, counts: set[int]) -> Iterator[Step]:
+    def _share(self, counts: set[int]) -> list[Step]:
         """Ranges for each N that has none yet; they stay, being the same for all Services."""
+        if not counts:
+            return []
         form = elements.form_of(self.family, layout.SHARES)
         grown = self._known_grown()
-        for count in sorted(counts - grown.shares - {0}):
-            yield from _pack(form, Kind.NEW_ELEMENTS, elements.encode_bounds(form, elements.share_bounds(count)))
+        steps: list[Step] = []
+        for count in sorted(counts - grown.shares):
+            steps += _pack(form, Kind.NEW_ELEMENTS, elements.encode_bounds(form, elements.share_bounds(count)))
             grown.shares.add(count)
+        return steps
 
     def _grow(self, action: Action, container: str, operations: Sequence[Operation]) -> Iterator[Step]:
         """Chains for affinity timeouts, rules for prefix lengths."""
@@ -282,6 +288,15 @@ def _pack(
         begin = 0 if form.shape is Shape.INTERVAL else len(form.head) + elements.LIST_HEADER_BYTES
         yield Step(message, operations[at : at + count], begin)
         at += count
+
+
+def _counts_in(operations: Iterable[Operation]) -> set[int]:
+    """Each N that these operations put into `counts`, but 0."""
+    return {
+        layout.unpack_number(cast("bytes", value))
+        for action, (container, _, value) in operations
+        if container == layout.COUNTS and action is not Action.REMOVE
+    } - {0}
 
 
 def _grown_in(found: Skeleton) -> _Grown:

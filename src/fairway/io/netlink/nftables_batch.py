@@ -21,21 +21,13 @@ from fairway.io.netlink.socket import (
     kernel_error,
     messages,
 )
-from fairway.reconcile.items import Operation
+from fairway.reconcile.items import Operation, WriteError
 from fairway.values.address import Family
 from fairway.values.errors import KernelError, UnavailableError
 
 _BEGIN, _END = 0x10, 0x11
 _MARK = b"\0\0\0\x0a"
 _BUFFER = 1 << 28
-
-
-class NftablesError(KernelError):
-    """The kernel refused a transaction, all of it; `operation` is the one that failed, when it is known."""
-
-    def __init__(self, message: str, number: int, operation: Operation | None = None) -> None:
-        super().__init__(message, number)
-        self.operation = operation
 
 
 class Step(NamedTuple):
@@ -68,12 +60,12 @@ class Batch:
         payload = family_header(Family.IPV4) + text(1, "fairway-probe") + text(2, "probe")
         try:
             self.commit([Step(Message(Kind.DESTROY_ELEMENTS, 0, payload))])
-        except NftablesError as error:
+        except WriteError as error:
             return error.errno != errno.EINVAL
         return True
 
     def commit(self, steps: Sequence[Step]) -> None:
-        """One transaction: all or nothing. Raises NftablesError, or UnavailableError without the right to."""
+        """One transaction: all or nothing. Raises WriteError, or UnavailableError without the right to."""
         if not steps:
             return
         parts, sent = self._frame(steps)
@@ -90,7 +82,7 @@ class Batch:
         if first is not None:
             raise _error(*first)
         if not acknowledged:
-            raise NftablesError("nftables: the kernel did not acknowledge a transaction", errno.EIO)
+            raise WriteError("nftables: the kernel did not acknowledge a transaction", errno.EIO)
 
     def _frame(self, steps: Sequence[Step]) -> tuple[list[bytes], dict[int, Step]]:
         sequence = self._socket.next_sequence
@@ -112,7 +104,7 @@ def _mark(kind: int, sequence: int) -> bytes:
     return HEADER.pack(HEADER.size + len(_MARK), kind, NLM_F_REQUEST, sequence, 0) + _MARK
 
 
-def _error(number: int, words: str, step: Step | None, offset: int) -> NftablesError | UnavailableError:
+def _error(number: int, words: str, step: Step | None, offset: int) -> WriteError | UnavailableError:
     operation = _blamed(step, offset - HEADER.size) if step is not None else None
     what = "nftables transaction"
     if operation is not None:
@@ -122,7 +114,7 @@ def _error(number: int, words: str, step: Step | None, offset: int) -> NftablesE
     elif step is not None:
         what = f"nftables: {step.message.kind.name.lower().replace('_', ' ')}"
     error = kernel_error(what, number, words)
-    return error if isinstance(error, UnavailableError) else NftablesError(str(error), number, operation)
+    return error if isinstance(error, UnavailableError) else WriteError(str(error), number, operation)
 
 
 def _blamed(step: Step, offset: int) -> Operation | None:
