@@ -1,4 +1,4 @@
-"""A planned service port as elements, spelled out for a few; that they carry out the plan is test_trace.py's subject."""
+"""A planned service port as elements, spelled out for a few; test_trace.py holds all of them against the plan."""
 
 from __future__ import annotations
 
