@@ -66,6 +66,14 @@ def test_changes_stay_pending_until_no_family_is_refused():
     assert value(metrics, synced, ip_family="IPv6") == 1000.0
 
 
+def test_programming_latency_counts_what_happened_since_the_start():
+    metrics, observer = observed()
+    observer.programmed([(V4, 999.0), (V6, 1000.0), (V6, 1001.0)])
+    name = "kubeproxy_network_programming_duration_seconds"
+    assert [value(metrics, f"{name}_count", ip_family=str(family)) for family in (V4, V6)] == [0, 2]
+    assert value(metrics, f"{name}_sum", ip_family="IPv6") == 0.0
+
+
 def test_drift_is_counted_by_what_was_wrong():
     metrics, observer = observed()
     observer.drifted(V4, [Drift("m", 1, b"a", None), Drift("m", 2, None, b"b"), Drift("m", 3, b"a", b"b")])

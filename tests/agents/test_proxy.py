@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from fairway.agents.family import FamilySync
+from fairway.agents.family import FamilySync, WriteOutcome
 from fairway.agents.proxy import ProxyAgent, ProxyParts
 from fairway.dataplanes.nftables import layout
 from fairway.dataplanes.nftables.dataplane import NftablesDataplane
 from fairway.plan.planner import PortChange
 from fairway.plan.view import NodeView
+from fairway.reconcile.difference import Drift
 from fairway.reconcile.items import Operation, WriteError
 from fairway.state.tables import State, Writer
 from fairway.values.address import Address, Family
@@ -63,6 +65,22 @@ class Cleaner:
         list(ports)
 
 
+class Watching:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.triggers: list[tuple[Family, float]] = []
+
+    def queued(self) -> None: ...
+
+    def wrote(self, seconds: float, outcomes: Sequence[WriteOutcome], *, is_full: bool) -> None: ...
+
+    def drifted(self, family: Family, drifts: Sequence[Drift]) -> None: ...
+
+    def programmed(self, triggers: Sequence[tuple[Family, float]]) -> None:
+        self.triggers += triggers
+
+
 class World:
     """An agent on a fake kernel, filled with one Service."""
 
@@ -72,6 +90,7 @@ class World:
         self.kernel = FakeKernel()
         self.clock = FakeClock()
         self.cleaner = Cleaner()
+        self.observer = Watching()
         self.node_view = VIEW
         self.family = FamilySync(self.state, VIEW, NftablesDataplane(), self.kernel)
         self.agent = ProxyAgent(
@@ -83,6 +102,7 @@ class World:
                 clock=self.clock,
                 random=lambda: 0.5,
                 cleaner=self.cleaner,
+                observer=self.observer,
             )
         )
         self.writer.put_service(service())
@@ -160,6 +180,26 @@ def test_a_kernel_that_keeps_failing_is_tried_again_after_a_growing_while() -> N
         world.kernel.fails = working
         world.clock.wake.set()
         await until(lambda: world.is_right)
+
+    run(scenario)
+
+
+def test_when_a_change_happened_is_told_once_and_when_it_is_in_the_kernel() -> None:
+    async def scenario(world: World) -> None:
+        def put(address: str, at: float) -> None:
+            world.writer.put_slice(structs.replace(slice_of(endpoint(address, HERE)), triggered=at))
+            world.agent.changed()
+
+        put("10.0.1.2", 5.0)
+        assert world.observer.triggers == [(Family.IPV4, 5.0)]
+        world.kernel.fails = failing
+        put("10.0.1.3", 6.0)
+        await until(lambda: bool(world.clock.sleeps))
+        assert world.observer.triggers == [(Family.IPV4, 5.0)]
+        world.kernel.fails = working
+        world.clock.wake.set()
+        await until(lambda: world.is_right)
+        assert world.observer.triggers == [(Family.IPV4, 5.0), (Family.IPV4, 6.0)]
 
     run(scenario)
 

@@ -150,6 +150,23 @@ def test_conditions(conditions: Tree | None, expected: tuple[bool, bool]) -> Non
     assert (made.endpoints[0].is_ready, made.endpoints[0].is_serving_terminating) == expected
 
 
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        (None, 0.0),
+        ({}, 0.0),
+        ({"other": "x"}, 0.0),
+        ({"endpoints.kubernetes.io/last-change-trigger-time": "2026-11-21T08:46:03Z"}, 1795250763.0),
+        ({"endpoints.kubernetes.io/last-change-trigger-time": "2026-11-21T09:46:03.5+01:00"}, 1795250763.5),
+        ({"endpoints.kubernetes.io/last-change-trigger-time": "soon"}, 0.0),
+        ({"endpoints.kubernetes.io/last-change-trigger-time": ""}, 0.0),
+    ],
+)
+def test_when_a_slice_was_triggered(annotations: Tree | None, expected: float) -> None:
+    made = both(ENDPOINT_SLICE, {**a_slice(), "metadata": {**META, "annotations": annotations}})
+    assert made.triggered == expected
+
+
 def test_what_a_slice_may_leave_out() -> None:
     """A port without a number, an endpoint without addresses, a name that is an FQDN: none is for a proxy."""
     made = both(ENDPOINT_SLICE, a_slice(ports=[{"name": "all"}], endpoints=[{"addresses": []}]))

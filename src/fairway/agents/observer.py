@@ -18,6 +18,7 @@ class MetricsObserver:
     def __init__(self, metrics: ProxyMetrics, wall: Callable[[], float]) -> None:
         self._metrics = metrics
         self._wall = wall
+        self._started = wall()
 
     def came_in(self, kind: str, count: int) -> None:
         """Objects of a kind came in."""
@@ -46,6 +47,13 @@ class MetricsObserver:
                 of.changed(seconds)
         if not failed:
             self._metrics.changes_written()
+
+    def programmed(self, triggers: Sequence[tuple[Family, float]]) -> None:
+        """The kernel holds what happened at these times. What happened before the start says nothing of this proxy."""
+        wall = self._wall()
+        for family, at in triggers:
+            if at >= self._started:
+                self._metrics.family(family).programmed(max(0.0, wall - at))
 
     def drifted(self, family: Family, drifts: Sequence[Drift]) -> None:
         """The kernel did not hold what it should have."""

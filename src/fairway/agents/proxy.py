@@ -69,6 +69,10 @@ class Observer(Protocol):
         """One round of planning and writing; `is_full`: everything was compared."""
         ...
 
+    def programmed(self, triggers: Sequence[tuple[Family, float]]) -> None:
+        """The kernel holds what happened at these times of day, which the API server told of."""
+        ...
+
     def drifted(self, family: Family, drifts: Sequence[Drift]) -> None:
         """The kernel did not hold what it should have."""
         ...
@@ -115,6 +119,7 @@ class ProxyAgent:
         self._unnoted: list[PortChange] = []
         """Service ports that changed, of which the cleaner hears once the kernel holds the change."""
         self._sources: Sequence[Source] = ()
+        self._triggers: list[tuple[Family, float]] = []
         self._filled = asyncio.Event()
         self._wake = asyncio.Event()
         self.status = ProxyStatus()
@@ -213,7 +218,9 @@ class ProxyAgent:
         """Plan what changed and write it."""
         parts = self._parts
         now = parts.clock.now() if started is None else started
-        changes = self._plan(parts.writer.take_changes())
+        taken = parts.writer.take_changes()
+        self._triggers += taken.triggers
+        changes = self._plan(taken)
         self._publish_health_checks({change.name for change in changes})
         self._unnoted += [port for change in changes for port in change.ports]
         try:
@@ -257,8 +264,14 @@ class ProxyAgent:
             self._backoff.succeeded()
             status.queued_at, status.last_error = None, ""
             status.synced_at = clock.now()
+            self._tell_programmed()
         if self._parts.observer is not None:
             self._parts.observer.wrote(clock.now() - started, outcomes, is_full=is_full)
+
+    def _tell_programmed(self) -> None:
+        if self._triggers and self._parts.observer is not None:
+            self._parts.observer.programmed(self._triggers)
+        self._triggers = []
 
     def _failed(self, error: Exception) -> None:
         self.status.last_error = str(error)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import Enum, IntFlag
 from sys import intern
 
 import msgspec
 
 from fairway.kube.meta import (
+    ANNOTATION_TRIGGER_TIME,
     LABEL_HEADLESS,
     LABEL_PROXY_NAME,
     LABEL_SERVICE_NAME,
@@ -78,6 +80,8 @@ class EndpointSlice(msgspec.Struct, frozen=True, gc=False):
     ports: tuple[EndpointPort, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     is_foreign: bool = False
+    triggered: float = 0.0
+    """When the pod or Service changed that this version follows from, in seconds of the epoch; 0 is not known."""
 
 
 class _AddressType(Enum):
@@ -116,10 +120,18 @@ class WirePort(msgspec.Struct, gc=False):
     port: int | None = None
 
 
+class _WireAnnotations(msgspec.Struct, gc=False):
+    trigger_time: str | None = msgspec.field(name=ANNOTATION_TRIGGER_TIME, default=None)
+
+
+class _WireSliceMeta(WireMeta, gc=False, rename="camel"):
+    annotations: _WireAnnotations | None = None
+
+
 class WireEndpointSlice(msgspec.Struct, gc=False, rename="camel"):
     """The fields of an EndpointSlice that are read at all."""
 
-    metadata: WireMeta
+    metadata: _WireSliceMeta
     address_type: _AddressType
     ports: list[WirePort] | None = None
     endpoints: list[_WireEndpoint] | None = None
@@ -146,7 +158,16 @@ def slice_from_wire(wire: WireEndpointSlice) -> EndpointSlice:
             _endpoint(name, family, i, one) for i, one in enumerate(wire.endpoints or ()) if family and one.addresses
         ),
         is_foreign=LABEL_HEADLESS in labels or LABEL_PROXY_NAME in labels,
+        triggered=_epoch(meta.annotations.trigger_time) if meta.annotations else 0.0,
     )
+
+
+def _epoch(time: str | None) -> float:
+    """What is no time counts as not known: it only feeds a metric."""
+    try:
+        return datetime.fromisoformat(time).timestamp() if time else 0.0
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def endpoint_ports(kind: str, name: ObjectName, path: str, wires: list[WirePort]) -> tuple[EndpointPort, ...]:

@@ -16,6 +16,7 @@ LABEL_HEADLESS = "service.kubernetes.io/headless"
 LABEL_PROXY_NAME = "service.kubernetes.io/service-proxy-name"
 LABEL_HOSTNAME = "kubernetes.io/hostname"
 LABEL_ZONE = "topology.kubernetes.io/zone"
+ANNOTATION_TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 TAINT_TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fairway.kube.cluster import Node, ServiceCIDR
 from fairway.kube.endpointslice import EndpointSlice
 from fairway.kube.service import Service
-from fairway.values.address import Prefix
+from fairway.values.address import Family, Prefix
 from fairway.values.names import ObjectName
 
 _NO_SLICES: dict[str, EndpointSlice] = {}
@@ -76,6 +76,8 @@ class Changes:
         """Services whose own object or slices changed, in the order of the first change."""
         self.nodes: set[str] = set()
         self.service_cidrs = False
+        self.triggers: list[tuple[Family, float]] = []
+        """When what changed EndpointSlices happened, where they say so: for the latency of programming."""
 
     def __bool__(self) -> bool:
         return bool(self.services or self.nodes or self.service_cidrs)
@@ -121,6 +123,8 @@ class Writer:
         if own.get(name.name) != row:
             own[name.name] = row
             self._changes.services[row.service] = None
+            if row.triggered:
+                self._changes.triggers.append((row.family, row.triggered))
 
     def remove_slice(self, name: ObjectName) -> None:
         rows = self._rows
