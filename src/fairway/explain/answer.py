@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from fairway.explain.items_path import items_path
-from fairway.explain.model import Answer, BackendAnswer, Disagreement, Layer, Path, Step, Verdict
+from fairway.explain.model import Answer, BackendAnswer, Disagreement, Layer, Origin, Path, Step, Verdict
 from fairway.explain.plan_path import plan_path
 from fairway.explain.question import Question
 from fairway.plan.planner import Planner
@@ -48,6 +48,8 @@ class Explainer:
         """Ask every layer and compare."""
         packet = question.packet
         family = packet.destination.family
+        if family not in self._planners:
+            return _not_served(question)
         planner, tables = self._planners[family], self._tables[family]
         plan, holder = plan_path(packet, planner, self._state)
         items = items_path(packet, tables.wanted, planner.view, Layer.ITEMS)
@@ -68,6 +70,13 @@ class Explainer:
             service_port=str(holder) if holder else "",
             node=planner.view.name,
         )
+
+
+def _not_served(question: Question) -> Answer:
+    """Nothing of this family is ours."""
+    origin = Origin(object="KubeProxyConfiguration", field="bindAddress", rule=2)
+    step = Step(Layer.PLAN, f"this node serves no {question.packet.destination.family}: left to its routes", origin)
+    return Answer(question.text, Verdict.UNTOUCHED, (), (step,), agrees=True, layers=(Layer.PLAN,))
 
 
 def _first(*groups: Iterable[Disagreement]) -> Disagreement | None:
