@@ -6,8 +6,14 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import flow_judge
+
+settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+"""`same`: each run tries the same examples, whatever else the machine does. `search`: new and many ones."""
 
 MAY_SKIP: dict[str, str] = {}
 """Kernel tests that may be skipped even as root: the start of a test's id, and why."""

@@ -98,9 +98,12 @@ def _compare(layers: Sequence[Layer], paths: Sequence[Path]) -> Iterable[Disagre
 def _compare_steps(pair: tuple[Layer, Layer], above: Path, below: Path) -> Iterable[Disagreement]:
     """Lookup by lookup: the first that the kernel answers otherwise is the cause."""
     for wanted, found in zip(above.steps, below.steps, strict=False):
-        if wanted.source != found.source:
-            what = f"{wanted.source.map}[{wanted.source.key}]"
-            yield Disagreement(pair, what, wanted.source.value, found.source.value)
+        expected, seen = wanted.source, found.source
+        if (expected.map, expected.key) != (seen.map, seen.key):
+            yield Disagreement(pair, f"{seen.map}[{seen.key}]", "absent", seen.value)
+            return
+        if expected.value != seen.value:
+            yield Disagreement(pair, f"{expected.map}[{expected.key}]", expected.value, seen.value)
             return
 
 

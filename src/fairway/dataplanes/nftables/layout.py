@@ -229,6 +229,11 @@ def unpack_network_key(key: bytes) -> Prefix:
     return Prefix(Address(key[:half]), half * 8 - differing.bit_length())
 
 
+def unpack_range_key(key: bytes) -> tuple[int, Address, int]:
+    """The inverse of range_key: svc, network, prefix length."""
+    return unpack_svc_key(key[:4]), Address(key[4:-4]), int(_WORD.unpack(key[-4:])[0])
+
+
 def unpack_number_key(key: bytes) -> int:
     """The inverse of number_key."""
     return int(_WORD.unpack(key)[0])

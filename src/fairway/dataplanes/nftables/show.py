@@ -7,6 +7,7 @@ from typing import Any
 from fairway.dataplanes.nftables import layout
 from fairway.dataplanes.nftables.layout import Flag, Policy
 from fairway.values.address import Address
+from fairway.values.protocol import Protocol
 
 _BY_FRONTEND = (layout.FRONTENDS, layout.INSIDE, layout.GUARDED)
 _NETWORKS = (layout.PODS, layout.SERVICE_CIDRS)
@@ -16,7 +17,7 @@ def show_key(container: str, key: Any) -> str:
     """An element's key as a person reads it."""
     if container in _BY_FRONTEND:
         address, protocol, port = layout.unpack_frontend_key(key)
-        return f"{address} . {protocol} . {port}"
+        return f"{address} . {Protocol(protocol)} . {port}"
     if container == layout.COUNTS:
         return f"svc {layout.unpack_svc_key(key)}"
     if container in (layout.BACKENDS, layout.BACKEND_IDS, layout.ENDPOINTS):
@@ -24,6 +25,11 @@ def show_key(container: str, key: Any) -> str:
         return f"{number} . svc {svc}"
     if container in _NETWORKS:
         return str(layout.unpack_network_key(key))
+    if container in (layout.TIMEOUTS, layout.RANGE_LENGTHS):
+        return str(layout.unpack_number_key(key))
+    if container == layout.SOURCE_RANGES:
+        svc, network, length = layout.unpack_range_key(key)
+        return f"svc {svc} . {network}/{length}"
     if container == layout.CLUSTER_IPS:
         return str(Address(key))
     if container == layout.HAIRPIN:
