@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import random
 import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -17,6 +18,7 @@ from fairway.agents.feed import Feed
 from fairway.agents.manifests import ManifestSource
 from fairway.io.host.tree import ManifestFolder
 from fairway.kube.decode import NODE, SERVICE
+from fairway.kube.manifests import read_manifest
 from fairway.kube.service import Service
 from fairway.values.errors import ConfigError
 from fairway.values.names import ObjectName
@@ -389,5 +391,92 @@ def test_many_files_that_change_together_are_one_batch(tmp_path: Path) -> None:
             os.rename(other, tmp_path / "all")  # noqa: PTH104
             await f.sink.until(lambda: len(f.sink.objects) == 200)
             assert len(f.sink.calls_of("apply")) == 1
+
+    run(scenario)
+
+
+class Churn:
+    """Somebody who works in a folder at random, in every way that people and programs do."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        self._root = root
+        self._random = random.Random(seed)
+        self._count = 0
+
+    def step(self) -> None:
+        """Do one thing."""
+        ways = (self._write, self._write, self._replace, self._append, self._delete, self._rename, self._folder)
+        self._random.choice(ways)()
+
+    def _text(self) -> str:
+        self._count += 1
+        names = self._random.sample(["alpha", "beta", "gamma", "delta", "echo"], self._random.randint(0, 3))
+        return documents(*(service(name, self._count % 60000 + 1) for name in names))
+
+    def _folders(self) -> list[Path]:
+        return [self._root, *(path for path in sorted(self._root.rglob("*")) if path.is_dir())]
+
+    def _files(self) -> list[Path]:
+        return sorted(self._root.rglob("*.yaml"))
+
+    def _new(self) -> Path:
+        return self._random.choice(self._folders()) / f"{self._random.choice('abcdef')}.yaml"
+
+    def _write(self) -> None:
+        path = self._new()
+        if not path.is_dir():
+            path.write_text(self._text())
+
+    def _replace(self) -> None:
+        path = self._new()
+        other = path.with_name(f".{path.name}.new")
+        other.write_text(self._text())
+        other.rename(path)
+
+    def _append(self) -> None:
+        if files := self._files():
+            with self._random.choice(files).open("a") as file:
+                file.write("---\n" + self._text())
+
+    def _delete(self) -> None:
+        if files := self._files():
+            self._random.choice(files).unlink()
+
+    def _rename(self) -> None:
+        if files := self._files():
+            self._random.choice(files).rename(self._new())
+
+    def _folder(self) -> None:
+        folders = self._folders()[1:]
+        match self._random.randrange(4):
+            case 0 if folders:
+                shutil.rmtree(self._random.choice(folders))
+            case 1 if folders:
+                self._random.choice(folders).rename(self._root / f"moved{self._count}-{self._random.random()}")
+            case _:
+                (self._random.choice(self._folders()) / self._random.choice("xyz")).mkdir(exist_ok=True)
+
+
+def on_disk(root: Path) -> dict[str, int]:
+    """What should be known of a folder: of each Service the port in the first file by name."""
+    known: dict[str, int] = {}
+    for path in sorted(root.rglob("*.yaml"), key=lambda p: str(p.relative_to(root))):
+        for one in read_manifest(path.name, path.read_bytes()).objects:
+            known.setdefault(one.name.name, one.tree["spec"]["ports"][0]["port"])
+    return known
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_in_a_folder_is_known_in_the_end(tmp_path: Path, seed: int) -> None:
+    async def scenario() -> None:
+        churn = Churn(tmp_path, seed)
+        async with following(tmp_path) as f:
+            for _ in range(30):
+                for _ in range(10):
+                    churn.step()
+                await asyncio.sleep(0)
+            wanted = on_disk(tmp_path)
+            await f.sink.until(lambda: {n.name: s.ports[0].port for n, s in f.sink.objects.items()} == wanted)
+            assert len(f.sink.calls_of("replace")) == 1
 
     run(scenario)

@@ -539,6 +539,28 @@ def test_optional_kind_that_is_not_served_counts_as_listed_said_once(
     assert len([r for r in caplog.records if "not served" in r.getMessage()]) == 1
 
 
+def test_optional_kind_that_was_served_and_is_forbidden_keeps_its_objects_and_is_stale() -> None:
+    async def scenario() -> None:
+        api.put(SERVICE_CIDRS, {"metadata": {"name": "k"}, "spec": {"cidrs": ["10.96.0.0/16"]}})
+        sink = RecordingSink(lambda c: ObjectName("", c.name))
+        clock = ManualClock()
+        async with ApiClient(Connection(api.url), qps=-1) as client:
+            feed = Feed(SERVICE_CIDR, sink, is_optional=True)
+            reflector = Reflector(client, feed, clock, lambda: 0.5, streams=False)
+            task = asyncio.create_task(reflector.run())
+            await api.until(lambda: api.watch_count == 1)
+            api.fail(SERVICE_CIDRS, 403, "Forbidden", times=-1)
+            api.cut_watches()
+            await clock.skip()
+            await clock.sleeper()
+            assert sink.names == ["k"]
+            assert reflector.stale_since is not None
+            task.cancel()
+
+    with FakeApi() as api:
+        run(scenario)
+
+
 def test_required_kind_that_is_forbidden_is_never_taken_as_empty() -> None:
     async def scenario() -> None:
         api.fail(SERVICES, 403, "Forbidden", times=2)

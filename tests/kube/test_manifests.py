@@ -140,6 +140,13 @@ def test_depth_is_an_error_not_a_crash(text: str, file: str) -> None:
     assert read_manifest(file, text.encode()).errors != ()
 
 
+@pytest.mark.parametrize("file", ["a.yaml", "a.json"])
+def test_number_of_ten_thousand_digits_is_no_crash(file: str) -> None:
+    text = f'{{"kind": "Service", "apiVersion": "v1", "metadata": {{"name": "a", "x": {"1" * 10_000}}}}}'
+    manifest = read_manifest(file, text.encode())
+    assert len(manifest.objects) + len(manifest.errors) == 1
+
+
 def test_ten_thousand_documents_take_time_in_proportion() -> None:
     text = "---\n".join(SERVICE % f"s{i}" for i in range(10_000))
     manifest = read_manifest("a.yaml", text.encode())

@@ -32,7 +32,7 @@ class Folder(Protocol):
     """Manifest files. The real one is `fairway.io.host.tree.ManifestFolder`."""
 
     def scan(self) -> Mapping[str, object | None]:
-        """The files and a version of each, sorted by name; None: leave that file as it was. Raises OSError."""
+        """The files and a version of each; None: leave that file as it was. Raises OSError."""
         ...
 
     def read(self, name: str) -> bytes:

@@ -87,6 +87,7 @@ class Reflector(Generic[T]):
         self._progress = Progress(streams)
         self._path = _collection_path(feed)
         self._initial: dict[ObjectName, T | None] | None = None
+        self._initial_broken: dict[ObjectName, BrokenObject] = {}
         self._synced = asyncio.Event()
         self._is_absent = False
         self._has_hurried = False
@@ -170,8 +171,7 @@ class Reflector(Generic[T]):
         # Between 5 and 10 minutes: long enough to cost nothing, spread so that servers are not all left at once.
         query["timeoutSeconds"] = str(300 + int(300 * self._random()))
         if self._progress.step is Step.STREAM:
-            self._initial = {}
-            self._initial_broken: dict[ObjectName, BrokenObject] = {}
+            self._initial, self._initial_broken = {}, {}
         opened, events = self._clock.now(), 0
         async with self._api.open_watch(self._path, query) as stream:
             self._contact()
@@ -286,7 +286,8 @@ class Reflector(Generic[T]):
         """Note a failure and say how many seconds to wait."""
         step = self._progress.step
         self._progress.failed(error)
-        if self._feed.is_optional and isinstance(error, (ForbiddenError, NotFoundError)):
+        may_be_absent = self._feed.is_optional and (self._is_absent or not self._synced.is_set())
+        if may_be_absent and isinstance(error, (ForbiddenError, NotFoundError)):
             if step is Step.STREAM:
                 return 0.0  # `list` may be allowed where `watch` is not; its answer decides
             self._note_absent(error)
@@ -307,11 +308,10 @@ class Reflector(Generic[T]):
         return delay
 
     def _note_absent(self, error: FairwayError) -> None:
-        if not self._is_absent:
-            self._is_absent = True
-            log.info("kind=%s msg='not served here: taken as having none' answer='%s'", self._feed.kind.plural, error)
-        if self._synced.is_set():
-            return  # what was listed before stays until a list says otherwise
+        if self._is_absent:
+            return
+        self._is_absent = True
+        log.info("kind=%s msg='not served here: taken as having none' answer='%s'", self._feed.kind.plural, error)
         self._feed.sink.replace((), ())
         self._synced.set()
 

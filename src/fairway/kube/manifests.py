@@ -146,8 +146,8 @@ def _json_documents(file: str, text: str) -> Iterator[tuple[Place, object]]:
         except json.JSONDecodeError as error:
             yield place, YAMLError(error.msg[:1].lower() + error.msg[1:], error.lineno, error.colno)
             return
-        except RecursionError:
-            yield place, YAMLError("nested too deeply")
+        except (RecursionError, ValueError) as error:
+            yield place, YAMLError("nested too deeply" if isinstance(error, RecursionError) else str(error))
             return
         yield place, tree
 

@@ -238,10 +238,13 @@ def _number(text: str, node: yaml.ScalarNode) -> object:
     if _INTEGER.match(digits):
         # An octal may stand as 0777 too, which Python refuses to guess.
         plain = re.sub(r"\A([-+]?)0([0-7]+)\Z", r"\g<1>0o\g<2>", digits)
-        value = int(plain, 0)
+        # So many digits are no integer of 64 bits in any base, and Python refuses to read thousands of them.
+        value = int(plain, 0) if len(plain) < 70 else 1 << 64
         if -(1 << 63) <= value < 1 << 64:
             return value
-        number = float(value)
+        if not _FLOAT.match(digits):
+            return text
+        number = float(digits)
     elif _FLOAT.match(digits):
         number = float(digits)
     else:

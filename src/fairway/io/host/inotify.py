@@ -130,6 +130,10 @@ class Inotify:
             self._waiting = None
         return True
 
+    def pending(self) -> list[Event]:
+        """What has happened by now, without waiting."""
+        return list(self._read())
+
     def _read(self) -> Iterator[Event]:
         try:
             data = os.read(self._fd, 256 * 1024)

@@ -43,6 +43,9 @@ class ManifestFolder:
         self._is_watching = False
         self._busy: dict[Path, float] = {}
         self._directories: dict[Path, tuple[int, int]] = {}
+        self._found: dict[str, FileVersion] = {}
+        self._touched: set[Path] | None = None
+        """Files to look at in the next scan; None: walk through everything."""
 
     def __str__(self) -> str:
         return str(self._root / self._only)
@@ -56,21 +59,52 @@ class ManifestFolder:
 
         Raises OSError when the folder itself cannot be read.
         """
+        for event in self._inotify.pending():  # whether somebody is just writing
+            self._matters(event)
+        now = self._now()
+        given_up = {path for path, until in self._busy.items() if until <= now}
+        for path in given_up:
+            del self._busy[path]
+        if self._touched is None:
+            self._walk_and_watch()
+        else:
+            self._look_at(self._touched | given_up)
+        self._touched = set()
+        busy = {self._name(path): None for path in self._busy if self._name(path) in self._found}
+        return {**self._found, **busy} if busy else self._found
+
+    def _walk_and_watch(self) -> None:
         # Watch first, look then: a change in between is told.
         for _ in range(10):
-            found, directories = self._walk()
+            self._found, directories = self._walk()
             if directories == self._directories:
-                break
+                return
             try:
                 self._inotify.watch(set(directories))
             except UnavailableError:
                 if self._is_watching:
-                    break  # no watch to be had for a new directory: `RESCAN` has to do
+                    return  # no watch to be had for a new directory: `RESCAN` has to do
                 raise
             self._directories, self._is_watching = directories, True
-        now = self._now()
-        self._busy = {path: until for path, until in self._busy.items() if until > now}
-        return {name: None if self._root / name in self._busy else version for name, version in sorted(found.items())}
+
+    def _look_at(self, paths: set[Path]) -> None:
+        """A folder of ten thousand files is not walked for one of them."""
+        self._found = dict(self._found)
+        for path in paths:
+            name = self._name(path)
+            self._found.pop(name, None)
+            try:
+                status = path.stat()
+            except OSError:
+                continue  # deleted, or a link to nothing
+            if stat.S_ISDIR(status.st_mode):
+                return self._walk_and_watch()
+            if stat.S_ISREG(status.st_mode):
+                self._found[name] = _version(status)
+        return None
+
+    def _name(self, path: Path) -> str:
+        return str(path)[len(str(self._root)) :].lstrip("/")
 
     def read(self, name: str) -> bytes:
         """The bytes of a file. Raises OSError."""
@@ -83,12 +117,17 @@ class ManifestFolder:
             ends = [until - now for until in self._busy.values()]
             events = await self._inotify.wait(max(0.0, min([RESCAN, *ends])))
             matters = [self._matters(event) for event in events]  # each is noted, also behind the first that matters
-            if not events or True in matters:
+            if True in matters:
+                return
+            if not events:
+                self._touched = None
                 return
 
     def _matters(self, event: Event) -> bool:
+        """Note what an event says: who is writing, and where to look at the next scan."""
         if event.directory is None or not event.name:
-            self._directories = {}  # watch anew: an overflow, or the directory itself is gone
+            # An overflow, or a directory itself is gone: watch anew.
+            self._directories, self._touched = {}, None
             return True
         path = event.directory / event.name
         if event.mask & Mask.MODIFY:
@@ -96,7 +135,15 @@ class ManifestFolder:
             return False
         if event.mask & (Mask.CLOSE_WRITE | Mask.MOVED_FROM | Mask.MOVED_TO | Mask.DELETE):
             self._busy.pop(path, None)
-        return _counts(event.name) or event.name.startswith("..")
+        is_file = event.name == self._only or (_counts(event.name) and event.name.endswith(EXTENSIONS))
+        if is_file and not event.mask & Mask.ISDIR and not self._only:
+            if self._touched is not None:
+                self._touched.add(path)
+            return True
+        if is_file or _counts(event.name) or event.name.startswith(".."):
+            self._touched = None
+            return True
+        return False
 
     def _walk(self) -> tuple[dict[str, FileVersion], dict[Path, tuple[int, int]]]:
         found: dict[str, FileVersion] = {}
@@ -119,14 +166,17 @@ class ManifestFolder:
                     if stat.S_ISDIR(status.st_mode):
                         pending.append(entry.path)
                     elif stat.S_ISREG(status.st_mode):
-                        name = entry.path[len(str(self._root)) :].lstrip("/")
-                        found[name] = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+                        found[entry.path[len(str(self._root)) :].lstrip("/")] = _version(status)
         return found, directories
 
     def _may_count(self, entry: os.DirEntry[str]) -> bool:
         if self._only:
             return entry.name == self._only
         return _counts(entry.name) and (entry.name.endswith(EXTENSIONS) or entry.is_dir())
+
+
+def _version(status: os.stat_result) -> FileVersion:
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
@@ -182,4 +232,4 @@ class FileWatcher:
             status = self._path.stat()
         except OSError:
             return None
-        return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+        return _version(status)

@@ -99,7 +99,7 @@ class ExecPlugin:
     api_version: str
     command: str
     args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     install_hint: str = ""
     provides_cluster_info: bool = False
     interactive_mode: str = "IfAvailable"

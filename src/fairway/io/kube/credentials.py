@@ -37,6 +37,9 @@ class Proof(NamedTuple):
     certificate: bytes = b""
     key: bytes = b""
 
+    def __repr__(self) -> str:
+        return "Proof(…)"
+
 
 class Credentials(Protocol):
     """Proofs, fresh when they must be."""
