@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import contextlib
 import ipaddress
 import os
 import signal
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from fairway.values.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from fairway.apiserver.context import Settings
     from fairway.io.http.apiserver import HttpServer
     from fairway.io.http.certificates import Authority
@@ -36,6 +39,7 @@ class SystemEnvironment:
 def run(arguments: list[str]) -> int:
     """The command; returns its exit code."""
     from fairway.apiserver.context import Settings
+    from fairway.controllers.registry import select_controllers
     from fairway.io.storage.journal import Durability
 
     flags = _parser().parse_args(arguments)
@@ -44,13 +48,14 @@ def run(arguments: list[str]) -> int:
         level = Durability(flags.durability)
     except ValueError:
         raise ConfigError(f"--durability: {flags.durability!r} is neither `process` nor `full`") from None
+    controllers = select_controllers(flags.controllers)
     settings = Settings(
         _cidrs(flags.service_cidr),
         _ports(flags.node_ports),
         (_advertised(host), port),
-        require_accounts=flags.controllers != "none",
+        require_accounts="serviceaccount-controller" in controllers,
     )
-    _run(Options(flags.data, (host, port), level, flags.kubeconfig), settings)
+    _run(Options(flags.data, (host, port), level, flags.kubeconfig, controllers), settings)
     return 0
 
 
@@ -61,6 +66,7 @@ class Options(NamedTuple):
     listen: tuple[str, int]
     durability: Durability
     kubeconfig: Path | None
+    controllers: tuple[str, ...] = ()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -146,9 +152,28 @@ async def serve(options: Options, settings: Settings) -> None:
     if options.kubeconfig is not None:
         write_kubeconfig(options.kubeconfig, settings.advertise[0], bound, authority)
     sys.stderr.write(f"serving on https://{settings.advertise[0]}:{bound}\n")
-    await stop.wait()
+    async with _controllers(options.controllers, options.listen[0], bound, authority):
+        await stop.wait()
     await http.stop()
     journal.close()
+
+
+@contextlib.asynccontextmanager
+async def _controllers(names: tuple[str, ...], host: str, port: int, authority: Authority) -> AsyncIterator[None]:
+    """The controllers, as clients of this very server."""
+    if not names:
+        yield
+        return
+    from fairway.cli.controllers import running_controllers
+    from fairway.controllers.registry import Settings as ControllerSettings
+    from fairway.io.kube.connection import BearerToken, Connection, Pem, TlsSettings
+
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on
+    shown = f"[{reached}]" if ":" in reached else reached
+    root = Pem("the server's own authority", authority.ca.certificate.encode())
+    connection = Connection(f"https://{shown}:{port}", TlsSettings(root), BearerToken(authority.token))
+    async with running_controllers(names, connection, ControllerSettings(root_ca=authority.ca.certificate)):
+        yield
 
 
 def _family(host: str) -> socket.AddressFamily:
