@@ -98,8 +98,8 @@ class EndpointSliceStrategy(Strategy):
     def bump_generation(self, obj: Json, old: Json) -> None:
         changed = any(obj.get(f) != old.get(f) for f in self.generation_fields)
         metadata, was = obj["metadata"], old["metadata"]
-        for name in ("labels", "annotations", "ownerReferences", "finalizers"):
-            changed = changed or metadata.get(name) != was.get(name)
+        # Of the metadata only labels count: controllers take a new generation for an edit that they have to put right.
+        changed = changed or (metadata.get("labels") or {}) != (was.get("labels") or {})
         metadata["generation"] = was.get("generation", 0) + (1 if changed else 0)
 
     def validate(self, call: Call, obj: Json) -> list[FieldError]:
