@@ -39,8 +39,7 @@ def everything_happens(metrics, mode):
     metrics.healthz(200)
     metrics.livez(503)
     metrics.set_objects("Service", 1)
-    metrics.contacted("services", 1.0)
-    metrics.relisted("services", "expired")
+    metrics.set_api_contact(1.0, is_stale=True)
     metrics.set_health_check_ports({"open": 1, "failed": 0})
     metrics.reloaded("applied")
     for family in (V4, V6):
@@ -96,6 +95,7 @@ def test_changes_are_pending_until_written(metrics):
 
 
 def test_what_fairway_adds(metrics):
+    metrics.set_api_contact(9.0, is_stale=True)
     ours = metrics.family(V6)
     ours.wrote(2, 30)
     ours.failed()
@@ -118,6 +118,8 @@ def test_what_fairway_adds(metrics):
         "deleted": got["kubeproxy_conntrack_reconciler_deleted_entries_total", "IPv6"],
         "internal": got["kubeproxy_sync_proxy_rules_no_local_endpoints_total", "IPv6", "internal"],
         "external": got["kubeproxy_sync_proxy_rules_no_local_endpoints_total", "IPv6", "external"],
+        "contact": got[("fairway_api_last_contact_timestamp_seconds",)],
+        "stale": got[("fairway_api_is_stale",)],
         "build": got["fairway_build_info", "1.2.3"],
     } == {
         "transactions": 2,
@@ -130,6 +132,8 @@ def test_what_fairway_adds(metrics):
         "deleted": 5,
         "internal": 1,
         "external": 2,
+        "contact": 9,
+        "stale": 1,
         "build": 1,
     }
     assert ("fairway_change_duration_seconds_bucket", "0.0005", "IPv6") in got

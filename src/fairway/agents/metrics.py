@@ -44,12 +44,8 @@ class ProxyMetrics:
         )
         self._service_changes = self._kube.counter("sync_proxy_rules_service_changes_total", "Service changes seen")
         self._objects = self._ours.gauge("objects", "Objects held, by kind", "kind")
-        self._contact = self._ours.gauge(
-            "api_last_contact_timestamp_seconds", "When the API server last said anything, by resource", "resource"
-        )
-        self._relists = self._ours.counter(
-            "api_relists_total", "Lists after the first, by resource and reason", "resource", "reason"
-        )
+        self._contact = self._ours.gauge("api_last_contact_timestamp_seconds", "When the API server last said anything")
+        self._is_stale = self._ours.gauge("api_is_stale", "1 while the API server cannot be followed")
         self._ports = self._ours.gauge(
             "health_check_node_ports", "Health check node ports by state: open, failed", "state"
         )
@@ -87,11 +83,10 @@ class ProxyMetrics:
     def set_objects(self, kind: str, count: int) -> None:
         self._objects.labels(kind).set(count)
 
-    def contacted(self, resource: str, wall_now: float) -> None:
-        self._contact.labels(resource).set(wall_now)
-
-    def relisted(self, resource: str, reason: str) -> None:
-        self._relists.labels(resource, reason).inc()
+    def set_api_contact(self, wall_time: float, *, is_stale: bool) -> None:
+        """When the API server last said anything (0: never), and whether it can be followed now."""
+        self._contact.set(wall_time)
+        self._is_stale.set(is_stale)
 
     def set_health_check_ports(self, states: Mapping[str, int]) -> None:
         for state, count in states.items():

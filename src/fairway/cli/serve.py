@@ -128,6 +128,10 @@ class Proxy:
 
     def _before_scrape(self) -> None:
         self.observer.before_scrape(self.families)
+        api = self.health.assess(self.clock.now()).api
+        if api is not None:
+            at = 0.0 if api.last_contact is None else time.time() - (self.clock.now() - api.last_contact)
+            self.metrics.set_api_contact(at, is_stale=api.is_stale)
         self.metrics.set_objects("Service", self.state.service_count)
         self.metrics.set_objects("EndpointSlice", self.state.slice_count)
         states = {"open": len(self.service_health.open), "failed": len(self.service_health.failed)}
