@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import copy
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -222,14 +223,17 @@ def matcher(query: dict[str, str]) -> Callable[[Object], bool]:
         labels = LabelSelector.parse(query.get("labelSelector", ""))
     except InvalidValueError as error:
         raise StatusError(400, "BadRequest", str(error)) from None
-    fields = [part.split("=", 1) for part in query.get("fieldSelector", "").split(",") if part]
+    fields = [_FIELD_TERM.fullmatch(part) for part in query.get("fieldSelector", "").split(",") if part]
 
     def matches(one: Object) -> bool:
         if not labels.matches(one["metadata"].get("labels") or {}):
             return False
-        return all(_field(one, path) == value.removeprefix("=") for path, value in fields)
+        return all(term and (_field(one, term[1]) == term[3]) is (term[2] != "!=") for term in fields)
 
     return matches
+
+
+_FIELD_TERM = re.compile(r"([^!=]+)(!=|==?)(.*)")
 
 
 def _field(one: Any, path: str) -> str:
