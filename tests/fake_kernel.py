@@ -1,7 +1,7 @@
 """A kernel that keeps elements and refuses what nf_tables refuses, without a kernel.
 
-Refused are an add of what is there with other data, a removal of what is not, overlapping ranges; a refused batch
-leaves nothing behind.
+Refused are an add of what is there with other data, and overlapping ranges; a refused batch leaves nothing behind.
+tests/kernel/test_nftables_contract.py holds it to what the real one does.
 
 Failures can be injected, and somebody else can change elements behind the writer's back.
 """
@@ -9,9 +9,10 @@ Failures can be injected, and somebody else can change elements behind the write
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from fairway.agents.dataplane import suspects_by_dump
 from fairway.dataplanes.nftables import layout
 from fairway.plan.view import NodeView
 from fairway.reconcile.items import Action, Item, Operation, WriteError
@@ -53,6 +54,9 @@ class FakeKernel:
     def get(self, container: str, key: Any) -> Any | None:
         return self.elements[container].get(key)
 
+    def suspects(self, container: str, known: Mapping[Any, Any]) -> Iterator[Collection[Any]]:
+        return suspects_by_dump(self.dump(container), known)
+
     def wipe(self) -> None:
         """Somebody flushed the ruleset."""
         for content in self.elements.values():
@@ -64,10 +68,8 @@ def _take(step: Operation, elements: dict[str, dict[Hashable, Hashable]]) -> Non
     content = elements[container]
     if action is Action.ADD and content.get(key, value) != value:
         raise refusal(step, errno.EEXIST)
-    if action is not Action.ADD and key not in content:
-        raise refusal(step, errno.ENOENT)
     if action is Action.REMOVE:
-        del content[key]
+        content.pop(key, None)
         return
     if container in _RANGES and any(other != key and _overlap(other, key) for other in content):
         raise refusal(step, errno.EEXIST)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import selectors
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -106,6 +106,9 @@ class UnreliableKernel:
 
     def get(self, container: str, key: Any) -> Any | None:
         return self._kernel.get(container, key)
+
+    def suspects(self, container: str, known: Mapping[Any, Any]) -> Iterator[Collection[Any]]:
+        return self._kernel.suspects(container, known)
 
     def apply(self, operations: Sequence[Operation]) -> None:
         if self.failures_left and operations:

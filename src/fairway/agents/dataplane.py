@@ -6,7 +6,7 @@ serve one IP family.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from fairway.plan.model import PlannedPort, PlannedService
@@ -78,3 +78,22 @@ class Kernel(Protocol):
     def get(self, container: str, key: Any) -> Any | None:
         """The value of one key now, or None."""
         ...
+
+    def suspects(self, container: str, known: Mapping[Any, Any]) -> Iterator[Collection[Any]]:
+        """Keys where a container is perhaps not as `known`, in pieces of about a millisecond.
+
+        What is written meanwhile may be among them: `get` tells. `suspects_by_dump` does for most.
+        """
+        ...
+
+
+def suspects_by_dump(dump: Iterable[Sequence[tuple[Any, Any]]], known: Mapping[Any, Any]) -> Iterator[Collection[Any]]:
+    """Keys that a dump shows otherwise than `known` has them, or does not show."""
+    seen: set[Any] = set()
+    for piece in dump:
+        seen.update(key for key, _ in piece)
+        yield [key for key, value in piece if known.get(key, _MISSING) != value]
+    yield known.keys() - seen
+
+
+_MISSING = object()

@@ -188,26 +188,12 @@ class FamilySync:
         return drifts
 
     async def _suspects(self, container: str) -> set[Hashable]:
-        """Keys where a dump differs from belief; our own writes meanwhile may be among them."""
-        known = self.difference.known(container)
+        """Keys where the kernel is perhaps not as believed; our own writes meanwhile may be among them."""
         suspects: set[Hashable] = set()
-        matched = 0
-        for piece in self._kernel.dump(container):
-            strange = [key for key, value in piece if known.get(key, _MISSING) != value]
-            suspects.update(strange)
-            matched += len(piece) - len(strange)
+        for piece in self._kernel.suspects(container, self.difference.known(container)):
+            suspects.update(piece)
             await asyncio.sleep(0)
-        if matched < len(known):
-            suspects |= await self._missing(container)
         return suspects
-
-    async def _missing(self, container: str) -> set[Hashable]:
-        """Keys that a second dump does not show either."""
-        unseen = set(self.difference.known(container))
-        for piece in self._kernel.dump(container):
-            unseen.difference_update(key for key, _ in piece)
-            await asyncio.sleep(0)
-        return unseen
 
     def verify(self, container: str, keys: Iterable[Hashable]) -> list[Drift]:
         """Ask the kernel for these keys; what differs from belief is drift and becomes pending."""
@@ -227,9 +213,6 @@ def drops(port: PlannedPort) -> set[bool]:
         for frontend in port.frontends
         if frontend.treatments.outside.verdict is Verdict.DROP
     }
-
-
-_MISSING = object()
 
 
 class _Mending:

@@ -6,9 +6,10 @@ about itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from fairway.agents.dataplane import suspects_by_dump
 from fairway.agents.family import FamilySync
 from fairway.agents.node_view import NodeViews
 from fairway.cli.sources import gather, pod_feed, proxy_feeds, proxy_sources
@@ -102,3 +103,6 @@ class _Reader:
 
     def get(self, container: str, key: Any) -> Any | None:
         return None if self._kernel is None else self._kernel.get(container, key)
+
+    def suspects(self, container: str, known: Mapping[Any, Any]) -> Iterator[Collection[Any]]:
+        return suspects_by_dump(self.dump(container), known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,9 @@ class NftablesFamily:
 
     def get(self, container: str, key: Any) -> Any | None:
         return self._kernel.get(container, key)
+
+    def suspects(self, container: str, known: Mapping[Any, Any]) -> Iterator[Collection[Any]]:
+        return self._kernel.suspects(container, known)
 
 
 def skeleton_settings(settings: ProxySettings, view: NodeView) -> SkeletonSettings:

@@ -157,9 +157,10 @@ def encode_bounds(form: Form, bounds: dict[tuple[bytes, bool], bytes]) -> list[b
     ]
 
 
-def key_request(form: Form, key: bytes) -> bytes:
-    """The payload that asks for one element."""
-    return form.head + nest(_ELEMENTS, form.bare + key)
+def key_request(form: Form, keys: Iterable[bytes]) -> bytes:
+    """The payload that asks for these elements."""
+    bare = form.bare
+    return form.head + nest(_ELEMENTS, *(bare + key for key in keys))
 
 
 def raw_list(form: Form, raw: bytes) -> Message:

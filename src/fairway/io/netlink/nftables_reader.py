@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from fairway.dataplanes.nftables import decode, elements, layout
@@ -12,11 +12,25 @@ from fairway.dataplanes.nftables.elements import Form
 from fairway.dataplanes.nftables.encode import Kind, family_header, table_header
 from fairway.dataplanes.nftables.expressions import Rule
 from fairway.dataplanes.nftables.skeleton import Skeleton
-from fairway.io.netlink.socket import DumpInterruptedError, NetlinkSocket, Protocol
+from fairway.io.netlink.socket import (
+    HEADER,
+    NLM_F_ACK,
+    NLM_F_REQUEST,
+    NLMSG_ERROR,
+    DumpInterruptedError,
+    NetlinkSocket,
+    Protocol,
+    failure,
+    kernel_error,
+    message,
+    messages,
+)
 from fairway.values.address import Family
 from fairway.values.errors import KernelError
 
 _ATTEMPTS = 20
+_COUNT = 20
+"""NFTA_SET_COUNT"""
 _T = TypeVar("_T")
 
 
@@ -137,19 +151,47 @@ def _dump(kind: Kind, payload: bytes) -> Iterator[bytes]:
                 yield bytes(each)
 
 
-def get(form: Form, key: bytes) -> bytes | None:
-    """The value of one key; None if table, set or key is missing."""
+def find(sock: NetlinkSocket, form: Form, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Those of the keys that the container has, with their values."""
+    found: dict[bytes, bytes] = {}
+    decode_list = elements.decode_commented if form.shape is elements.Shape.COMMENTED else elements.decode_plain
+    body = HEADER.size + len(form.head) + elements.LIST_HEADER_BYTES
+    at = 0
+    while at < len(keys):
+        *answers, end = _ask(sock, elements.key_request(form, keys[at:]))
+        found.update(decode_list(form, b"".join([answer[body:] for answer in answers])))
+        if not _is_missing(end, form):
+            break
+        at += len(answers) + 1
+    return found
+
+
+def _ask(sock: NetlinkSocket, request: bytes) -> list[bytes]:
+    """A datagram for each key in order, up to the first that is not there; then the end or the error."""
+    sock.send(message(Kind.GET_ELEMENTS, NLM_F_REQUEST | NLM_F_ACK, request, sock.next_sequence()))
+    answers = []
+    while (answer := sock.receive_now()) is not None:
+        answers.append(answer)
+    return answers
+
+
+def _is_missing(end: bytes, form: Form) -> bool:
+    """Whether the request ended at an element that is not there, rather than at its end."""
+    (answer,) = messages(end)
+    number, words = failure(answer)
+    if answer.type != NLMSG_ERROR or number not in (0, errno.ENOENT):
+        raise kernel_error(f"nftables: get from {form.container}", number or errno.EIO, words)
+    return number == errno.ENOENT
+
+
+def count(family: Family, container: str) -> int | None:
+    """How many elements a container has; None where the kernel does not say (before 6.16)."""
     with NetlinkSocket(Protocol.NETFILTER) as sock:
-        request = elements.key_request(form, key)
         try:
-            answers = sock.request(Kind.GET_ELEMENTS, request, what=f"nftables: get from {form.container}")
+            (answer,) = sock.request(Kind.GET_SET, table_header(family, container), what="nftables: get set")
         except KernelError as error:
             if error.errno == errno.ENOENT:
-                return None
+                return 0
             raise
-        decoded = elements.decode_commented if form.shape is elements.Shape.COMMENTED else elements.decode_plain
-        for answer in answers:
-            for found, value in decoded(form, elements.elements_of(bytes(answer.payload))):
-                if found == key:
-                    return value
-    return None
+    fields = dict(parse(bytes(answer.payload)[4:]))
+    return read_number(fields[_COUNT]) if _COUNT in fields else None
