@@ -1,9 +1,8 @@
 """Small HTTP/1.1 servers for health, metrics and health check node ports.
 
-h11 reads and writes the protocol; this module moves its bytes. Against aiohttp's server it saves 190 ms of start-up
-and 12 MB where the API client is not needed, and it can do what ports open to the world ask for: a client that sends
-half a request, or holds a connection idle, is dropped in time, and connections are counted. What is answered is not
-known here.
+h11 reads and writes the protocol; this module moves its bytes. Ports that are open to the world ask for what it does
+besides: a client that sends half a request, reads nothing or holds a connection idle is dropped in time, and
+connections are counted. What is answered is not known here. (docs/decisions/ says why this is not aiohttp's server.)
 """
 
 from __future__ import annotations
