@@ -55,7 +55,7 @@ def is_sticky(check: Check, seen: set[Outcome]) -> bool:
 def observe(check: Check, world: World) -> set[Outcome]:
     """Real connections, as many as it takes to see each backend that there should be."""
     flow, before = check.flow, world.connections
-    tries = _tries(len(flow.targets))
+    tries = draws(len(flow.targets))
     if "affinity" in flow.raw:
         tries = _AFFINITY_TRIES
     seen: set[Outcome] = set()
@@ -68,7 +68,7 @@ def observe(check: Check, world: World) -> set[Outcome]:
     return seen
 
 
-def _tries(backends: int) -> int:
+def draws(backends: int) -> int:
     """Draws after which each of so many backends was drawn, but for _MISS: n · (1 - 1/n)^tries < _MISS."""
     if backends < 2:
         return 1

@@ -87,6 +87,8 @@ class World:
         for namespace in self.namespaces.values():
             self._stack.callback(os.close, namespace)
         self.connections = 0
+        self._client_port = 0
+        """Another each time: the kernel's own choice would now and then meet a UDP flow that is still remembered."""
         addresses = list(node_addresses)
         _connect(self.namespaces, addresses)
         self._local = {Address.parse(text.partition("/")[0]) for text in [*addresses, *NODE_SIDE, "127.0.0.1"]}
@@ -119,12 +121,16 @@ class World:
 
     # --- connecting ------------------------------------------------------------------------------------------------
 
-    def attempt(self, packet: Packet) -> Outcome:
-        """Make one connection and see what became of it. A forwarded one must also be answered."""
+    def attempt(self, packet: Packet, port: int = 0) -> Outcome:
+        """Make one connection and see what became of it. A forwarded one must also be answered.
+
+        With a `port` of the client's, the next attempt from there goes on with a flow that the kernel may remember.
+        """
         self.connections += 1
+        self._client_port = port or 32768 + self.connections % 28000
         message = struct.pack("!Q", self.connections)
         with one_cpu(), self._client(packet) as client:
-            number = _send(client, packet, message)
+            number = _send(client, self._client_port, packet, message)
             arrival = self._arrival(packet.protocol, message)
             if arrival is None and number != errno.ECONNREFUSED:
                 self._let_everything_pass(packet)
@@ -144,7 +150,7 @@ class World:
             client = _open(packet.source, kind[packet.protocol], number)
         if packet.protocol is Protocol.TCP:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-        client.bind((str(packet.source), 0))
+        client.bind((str(packet.source), self._client_port))
         return client
 
     def _let_everything_pass(self, packet: Packet) -> None:
@@ -214,13 +220,13 @@ class World:
         return found
 
 
-def _send(client: socket.socket, packet: Packet, message: bytes) -> int:
+def _send(client: socket.socket, port: int, packet: Packet, message: bytes) -> int:
     """Open the connection; returns the error that the network has told by now. EPERM, which a rule on the way out
     of the node causes by dropping and by refusing alike, is not one."""
     number = client.connect_ex((str(packet.destination), packet.port if packet.protocol is not Protocol.SCTP else 0))
     if packet.protocol is not Protocol.TCP and not number:
         with suppress(PermissionError):
-            client.send(message if packet.protocol is Protocol.UDP else _sctp_init(packet.port, message))
+            client.send(message if packet.protocol is Protocol.UDP else _sctp_init(port, packet.port, message))
     if number not in (0, errno.EINPROGRESS, errno.ECONNREFUSED, errno.EPERM):
         raise OSError(number, f"{packet}: {os.strerror(number)}")
     return number or client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -271,11 +277,10 @@ def _receive_raw(place: Place, listener: socket.socket, message: bytes) -> Arriv
     return Arrival(place, target, int.from_bytes(data[2:4], "big"), _address(source[0]))
 
 
-def _sctp_init(port: int, message: bytes) -> bytes:
+def _sctp_init(source: int, port: int, message: bytes) -> bytes:
     """An INIT chunk (RFC 9260, 3.3.2) that carries the message as its tag and window. Receivers here check no sum."""
-    number = int.from_bytes(message[-2:], "big") % 30000 + 20000
     chunk = struct.pack("!BBH", 1, 0, 20) + message + struct.pack("!HHI", 1, 1, 1)
-    return struct.pack("!HHII", number, port, 0, 0) + chunk
+    return struct.pack("!HHII", source, port, 0, 0) + chunk
 
 
 def _packet_info(ancillary: list[tuple[int, int, bytes]]) -> bytes:

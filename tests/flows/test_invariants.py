@@ -1,0 +1,179 @@
+"""What holds for any Services, slices and node: by plan and items alone, and on the kernel with real connections."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from math import isclose
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from fairway.agents.node_view import build_view
+from fairway.config.proxy.load import load
+from fairway.explain.model import Answer, Verdict
+from fairway.kube import decode
+from fairway.plan.model import FrontendKey
+from fairway.plan.view import NodeView
+from fairway.state.tables import State
+from fairway.values.address import Address, Family
+from fairway.values.names import ServicePortName
+from fairway.values.packet import Packet
+from fairway.values.protocol import Protocol
+from flow_cases import Tree
+from flow_driver import Driver, ask, run
+from flow_judge import Tally, draws
+from flow_random import BACKEND_PORTS, NODE_PORTS, PORTS, SOURCES, Cluster, clusters
+from flow_scenarios import EXPANDERS, Put, difference, node_addresses
+from flow_world import Seen, World
+from planned import Node, packet
+
+ADDRESSES = [Address.parse(text.partition("/")[0]) for text in node_addresses()] + [Address.parse("127.0.0.1")]
+
+
+def view_of(cluster: Cluster) -> NodeView:
+    loaded = load(json.dumps(cluster.configuration)).settings
+    return build_view(loaded, Family.IPV4, decode.NODE.decode(cluster.node), ADDRESSES, ())
+
+
+def fed(cluster: Cluster, objects: Sequence[Tree]) -> Node:
+    node = Node(State(), view_of(cluster))
+    node.replace([], objects)
+    return node
+
+
+def questions(node: Node) -> Iterator[Packet]:
+    """Every frontend from every source that could reach it, and its neighbour port."""
+    keys = {frontend.key for planned in node.plan().values() for port in planned.ports for frontend in port.frontends}
+    for address, protocol, port in sorted(keys):
+        for source in ("127.0.0.1",) if address.is_loopback else SOURCES:
+            yield packet(source, str(address), port, str(protocol))
+            yield packet(source, str(address), port + 1, str(protocol))
+
+
+def holder_of(node: Node, question: Packet) -> ServicePortName | None:
+    return node.planner.holder(FrontendKey(question.destination, question.protocol, question.port))
+
+
+def usable(cluster: Cluster, node: Node, question: Packet) -> tuple[set[str], set[str]]:
+    """Straight from the objects: the usable endpoints of the Service port that holds the frontend, all and local ones.
+
+    Ready ones; if there are none, those that serve while they terminate (rule 4), for each of the two sets apart.
+    """
+    holder = holder_of(node, question)
+    copies: dict[str, list[Tree]] = {}
+    for tree in cluster.objects:
+        if tree["metadata"].get("labels") != {"kubernetes.io/service-name": holder.service.name}:
+            continue
+        for port in tree["ports"]:
+            if (port["name"], Protocol.parse(port["protocol"])) == (holder.port, holder.protocol):
+                for endpoint in tree["endpoints"]:
+                    copies.setdefault(f"{endpoint['addresses'][0]}:{port['port']}", []).append(endpoint)
+    chosen = {at: max(rows, key=_rank) for at, rows in copies.items()}
+    local = {at: endpoint for at, endpoint in chosen.items() if _rank(endpoint)[0]}
+    return _usable(chosen), _usable(local)
+
+
+def _rank(endpoint: Tree) -> tuple[bool, bool, bool]:
+    """Of two copies of one address, the local one counts, then a ready one, then one that drains."""
+    conditions = endpoint["conditions"]
+    is_ready = conditions.get("ready", True)
+    drains = conditions.get("serving", True) and conditions.get("terminating", False)
+    return endpoint.get("nodeName") == "test-node", is_ready, drains
+
+
+def _usable(endpoints: dict[str, Tree]) -> set[str]:
+    ready = {at for at, endpoint in endpoints.items() if _rank(endpoint)[1]}
+    return ready or {at for at, endpoint in endpoints.items() if _rank(endpoint)[2]}
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(clusters())
+def test_plan_and_items_agree_shares_are_equal_and_only_usable_backends_are_used(cluster: Cluster) -> None:
+    node = fed(cluster, cluster.objects)
+    for question in questions(node):
+        answer = node.answer(question)
+        assert answer.agrees, (question, answer.disagreement)
+        if holder_of(node, question) is None:
+            assert answer.verdict is not Verdict.FORWARD, question
+            continue
+        anywhere, local = usable(cluster, node, question)
+        backends = {f"{b.address}:{b.port}" for b in answer.backends}
+        assert (answer.verdict is Verdict.FORWARD) == bool(backends), question
+        assert backends <= anywhere | local, question
+        assert all(isclose(b.probability, 1 / len(backends)) for b in answer.backends), question
+        assert (answer.verdict is Verdict.REJECT) == (not anywhere), question
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(clusters(), clusters(), st.randoms(use_true_random=False))
+def test_the_order_and_history_of_events_do_not_matter(cluster: Cluster, past: Cluster, random) -> None:
+    """After another cluster's objects, in any order, with syncs between or not, the plan is that of a fresh start."""
+    fresh = fed(cluster, cluster.objects)
+    node = Node(State(), view_of(cluster))
+    node.replace([], past.objects)
+    events = difference(past.objects, cluster.objects)
+    random.shuffle(events)
+    for event in events:
+        if isinstance(event, Put):
+            node.replace([], [event.tree])
+        else:
+            node.replace([event.tree], [])
+    assert node.plan() == fresh.plan()
+    for question in questions(fresh):
+        assert _essence(node.answer(question)) == _essence(fresh.answer(question)), question
+
+
+def _essence(answer: Answer) -> tuple[object, ...]:
+    return answer.verdict, answer.backends, answer.agrees, answer.service_port
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    numbers = {*PORTS, *BACKEND_PORTS, *NODE_PORTS} - {0}
+    with World(node_addresses(), {*numbers, *(number + 1 for number in numbers)}) as made, made.entered():
+        yield made
+
+
+@pytest.mark.kernel
+@settings(
+    deadline=None,
+    max_examples=25,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking takes minutes on a kernel: try the pure tests
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(clusters(), st.sampled_from(sorted(EXPANDERS)), st.randoms(use_true_random=False))
+def test_real_connections_go_where_the_answer_says(world: World, cluster: Cluster, expander: str, random) -> None:
+    run(_compare(world, cluster, expander, random))
+
+
+async def _compare(world: World, cluster: Cluster, expander: str, random) -> None:
+    pure = fed(cluster, cluster.objects)
+    asked = list(questions(pure))
+    async with Driver(cluster.configuration, [cluster.node]) as driver:
+        await driver.feed(EXPANDERS[expander](difference((), cluster.objects)))
+        held = driver.held()
+        assert held == driver.wanted()
+        explainer = driver.explainer(held)
+        for question in random.sample(asked, min(len(asked), 12)):
+            answer = ask(explainer, question)
+            assert answer.agrees, (question, answer.disagreement)
+            assert _seen(world, question, answer) == _said(answer), (question, answer)
+
+
+def _seen(world: World, question: Packet, answer: Answer) -> set[tuple[str, str, bool]]:
+    Tally.flows += 1
+    seen = set()
+    for _ in range(draws(len(answer.backends))):
+        Tally.connections += 1
+        seen.add(tuple(world.attempt(question)))
+        if len(seen) >= max(1, len(answer.backends)):
+            break
+    return {(outcome.value, target, masqueraded) for outcome, target, masqueraded in seen}
+
+
+def _said(answer: Answer) -> set[tuple[str, str, bool]]:
+    if answer.verdict is not Verdict.FORWARD:
+        return {(answer.verdict.value, "", False)}
+    return {(Seen.FORWARDED.value, f"{b.address}:{b.port}", b.masquerade) for b in answer.backends}
