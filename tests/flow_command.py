@@ -22,7 +22,8 @@ from flow_scenarios import Put, difference
 
 PATIENCE = 20.0
 """Seconds until something that must happen is given up."""
-_COLLECTIONS = {"Service": SERVICES, "EndpointSlice": SLICES, "Node": NODES, "ServiceCIDR": SERVICE_CIDRS}
+PROGRAM = str(Path(sys.executable).parent / "fairway")
+COLLECTIONS = {"Service": SERVICES, "EndpointSlice": SLICES, "Node": NODES, "ServiceCIDR": SERVICE_CIDRS}
 _MARKERS = {Family.IPV4: Address.parse("172.30.255.254"), Family.IPV6: Address.parse("fd46:1::1")}
 _BACKENDS = {Family.IPV4: Address.parse("10.254.0.0"), Family.IPV6: Address.parse("fd00:10:fe::")}
 _NUMBERS = itertools.count(10001)
@@ -38,9 +39,8 @@ class Command:
         self._log = folder / "log"
         self._kernels = {family: NftablesKernel(family) for family in Family}
         (folder / "config.json").write_text(json.dumps(configuration))
-        program = str(Path(sys.executable).parent / "fairway")
         with self._log.open("wb") as log:
-            arguments = [program, "proxy", "--config", str(folder / "config.json"), "--master", api.url]
+            arguments = [PROGRAM, "proxy", "--config", str(folder / "config.json"), "--master", api.url]
             self.process = subprocess.Popen(arguments, stderr=log, stdout=log)
 
     def __enter__(self) -> Self:
@@ -53,10 +53,10 @@ class Command:
             kernel.close()
 
     def replace(self, objects: Sequence[Tree]) -> None:
-        """All objects of the API from now on; returns when the kernel holds them. What stays the same is not written."""
+        """All objects of the API from now on; returns when the kernel holds them. What stays alike is not written."""
         known = {json.dumps(tree, sort_keys=True) for tree in self._present}
         for event in difference(self._present, objects):
-            collection, meta = _COLLECTIONS[event.tree["kind"]], event.tree["metadata"]
+            collection, meta = COLLECTIONS[event.tree["kind"]], event.tree["metadata"]
             if not isinstance(event, Put):
                 self._api.delete(collection, meta["name"], meta.get("namespace", ""))
             elif json.dumps(event.tree, sort_keys=True) not in known:

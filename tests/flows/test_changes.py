@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import netns
 from fairway.values.packet import Packet
 from fake_api import FakeApi
 from flow_cases import Tree
-from flow_command import Command
+from flow_command import COLLECTIONS, PROGRAM, Command
 from flow_world import Outcome, Seen, World
 from planned import packet
 
@@ -28,9 +29,8 @@ def world() -> Iterator[World]:
         yield made
 
 
-@pytest.fixture
-def command(world: World, tmp_path: Path) -> Iterator[Command]:
-    configuration = {
+def configuration() -> Tree:
+    return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "nftables",
@@ -39,7 +39,11 @@ def command(world: World, tmp_path: Path) -> Iterator[Command]:
         "detectLocalMode": "ClusterCIDR",
         "nodePortAddresses": ["0.0.0.0/0", "::/0"],
     }
-    with FakeApi() as api, Command(api, configuration, tmp_path) as made:
+
+
+@pytest.fixture
+def command(world: World, tmp_path: Path) -> Iterator[Command]:
+    with FakeApi() as api, Command(api, configuration(), tmp_path) as made:
         yield made
 
 
@@ -123,15 +127,25 @@ class TestRememberedFlows:
 
 def test_flows_that_went_stale_while_no_proxy_ran_are_removed_at_its_start(world: World, tmp_path: Path) -> None:
     question = packet("10.0.0.2", "172.30.0.10", 53, "udp")
-    configuration = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"}
-    configuration |= {"mode": "nftables", "hostnameOverride": "node-a", "clusterCIDR": "10.0.0.0/8"}
     with FakeApi() as api:
-        with Command(api, configuration, tmp_path) as first:
+        with Command(api, configuration(), tmp_path) as first:
             first.replace([node(), service(), *slices(1)])
             assert world.attempt(question, CLIENT_PORT).target == "10.180.0.1:5353"
-        with Command(api, configuration, tmp_path) as second:
+        with Command(api, configuration(), tmp_path) as second:
             second.replace([node(), service(), *slices(2)])
             second.until(lambda: world.attempt(question, CLIENT_PORT).target == "10.180.0.2:5353")
+
+
+def test_flows_that_went_stale_are_removed_by_a_single_run(world: World, tmp_path: Path) -> None:
+    question = packet("10.0.0.2", "172.30.0.10", 53, "udp")
+    (tmp_path / "config.json").write_text(json.dumps(configuration()))
+    for number in (1, 2):
+        with FakeApi() as api:
+            for tree in (node(), service(), *slices(number)):
+                api.put(COLLECTIONS[tree["kind"]], tree)
+            arguments = ["--config", str(tmp_path / "config.json"), "--master", api.url, "--once"]
+            netns.run(PROGRAM, "proxy", *arguments)
+        assert world.attempt(question, CLIENT_PORT).target == f"10.180.0.{number}:5353"
 
 
 @pytest.mark.parametrize(("address", "source"), [("192.168.7.7", "203.0.113.2"), ("2001:db8:7::7", "2600:5200::1")])

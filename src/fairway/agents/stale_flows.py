@@ -74,20 +74,25 @@ class StaleFlowCleaner:
         while True:
             await self._noted.wait()
             self._noted.clear()
-            started = self._clock.now()
-            try:
-                deleted = await remove_stale_flows(self._table, self._stale, self._node())
-            except KernelError as error:
-                delay = backoff.failed(self._random())
-                log.warning("stale flows not removed error=%r retry_seconds=%.1f", str(error), delay)
-                await self._clock.sleep(delay)
-                self._noted.set()
-            else:
+            if await self.clean():
                 backoff.succeeded()
-                if deleted:
-                    log.info("stale flows removed count=%d", deleted)
-                if self._cleaned is not None:
-                    self._cleaned(self._clock.now() - started, deleted)
+            else:
+                await self._clock.sleep(backoff.failed(self._random()))
+                self._noted.set()
+
+    async def clean(self) -> bool:
+        """One round, for a process that is about to end; not beside `run`. Says whether the kernel let it."""
+        started = self._clock.now()
+        try:
+            deleted = await remove_stale_flows(self._table, self._stale, self._node())
+        except KernelError as error:
+            log.warning("stale flows not removed error=%r", str(error))
+            return False
+        if deleted:
+            log.info("stale flows removed count=%d", deleted)
+        if self._cleaned is not None:
+            self._cleaned(self._clock.now() - started, deleted)
+        return True
 
 
 async def remove_stale_flows(table: FlowTable, stale: StaleFlows, node: Collection[Address]) -> int:

@@ -97,7 +97,7 @@ class Proxy:
         if not once:
             work += self._upkeep()
         try:
-            return await _until(self.agent.wait_filled() if once else self._told_to_stop(), work)
+            return await _until(self._programmed_once() if once else self._told_to_stop(), work)
         finally:
             await self.sources.close()
 
@@ -205,6 +205,11 @@ class Proxy:
         self.service_health.set_addresses(self._health_check_addresses())
         self.metrics.reloaded("applied")
         log.info("config applied changes=%r", ", ".join(str(change) for change in found.live))
+
+    async def _programmed_once(self) -> None:
+        """The kernel holds the plan, and remembers no UDP flow that contradicts it."""
+        await self.agent.wait_filled()
+        await self.cleaner.clean()
 
     async def _told_to_stop(self) -> None:
         stop = asyncio.Event()
