@@ -8,9 +8,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 from typing import NamedTuple
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -39,7 +39,7 @@ class TokenSigner:
 
     def sign(self, claims: Json) -> str:
         head = {"alg": "ES256", "kid": self._id}
-        text = f"{_b64(json.dumps(head).encode())}.{_b64(json.dumps(claims).encode())}"
+        text = f"{_b64(msgspec.json.encode(head))}.{_b64(msgspec.json.encode(claims))}"
         r, s = decode_dss_signature(self._key.sign(text.encode(), ec.ECDSA(hashes.SHA256())))
         return f"{text}.{_b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 
@@ -52,7 +52,7 @@ class TokenSigner:
                 return None
             both = encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
             self._public.verify(both, text.encode(), ec.ECDSA(hashes.SHA256()))
-            claims = json.loads(_unb64(text.split(".")[1]))
+            claims = msgspec.json.decode(_unb64(text.split(".")[1]))
         except (InvalidSignature, ValueError, IndexError):
             return None
         return claims if isinstance(claims, dict) and claims.get("iss") == self.issuer else None

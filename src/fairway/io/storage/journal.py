@@ -8,6 +8,7 @@ be read is kept aside under another name, never emptied.
 from __future__ import annotations
 
 import enum
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from fairway.apiserver.store import Row
 from fairway.values.errors import UnavailableError
 
+_log = logging.getLogger(__name__)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS changes (
     version  INTEGER PRIMARY KEY,
@@ -53,7 +55,7 @@ class SqliteJournal:
         self._checkpointing = threading.Event()
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0)
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute(f"PRAGMA synchronous={'FULL' if self._durability is Durability.FULL else 'NORMAL'}")
         db.execute("PRAGMA wal_autocheckpoint=0")
@@ -120,20 +122,23 @@ class SqliteJournal:
             size = self._path.with_name(self._path.name + "-wal").stat().st_size
         except OSError:
             return
+        if size > 8 * _CHECKPOINT_BYTES:
+            # Writes came so fast that the thread never saw the end of the log: what little is left is done here.
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
         if size > _CHECKPOINT_BYTES and not self._checkpointing.is_set():
             self._checkpointing.set()
             threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True).start()
 
     def _checkpoint(self) -> None:
-        """In a thread with a connection of its own, because it waits for the disk."""
+        """In a thread with a connection of its own, because it waits for the disk; writers are never in its way."""
         try:
             db = sqlite3.connect(self._path, timeout=1)
             try:
-                db.execute("PRAGMA wal_checkpoint(RESTART)")
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)")
             finally:
                 db.close()
-        except sqlite3.Error:
-            pass  # tried again after the next write
+        except sqlite3.Error as error:
+            _log.warning("checkpoint failed, tried again after the next write reason=%s", error)
         finally:
             self._checkpointing.clear()
 
