@@ -93,10 +93,24 @@ class Addresses:
         for network in ranges(call, family):
             address = _pick(call, network, self.taken)
             if address is not None:
+                self._check_parent(address)
                 self.taken.add(address)
                 return address
         name = self._obj["metadata"].get("name", "")
         raise errors.internal(f'failed to allocate a serviceIP for Service "{name}": range is full')
+
+    def _check_parent(self, address: str) -> None:
+        """The IPAddress of this Service must be valid, too: it bears its name."""
+        name = self._obj["metadata"].get("name", "")
+        where = f'failed to allocate IP: IPAddress.networking.k8s.io "{address}" is invalid: spec.parentRef.name: '
+        wrong = (
+            [f'Invalid value: "{name}": {m}' for m in names.path_segment_name(name, False)]
+            if name
+            else ["Required value"]
+        )
+        if wrong:
+            given = self._obj["spec"].get("clusterIPs") or [""]
+            _fail(self._obj, [invalid("spec.clusterIPs", given, where + wrong[0])])
 
     def take(self, address: str) -> str:
         spec = self._obj["spec"]

@@ -48,20 +48,23 @@ def _full(pattern: str, text: str) -> bool:
     return _matchers[pattern].fullmatch(text) is not None
 
 
-def _limit(text: str, most: int) -> list[str]:
-    return [f"must be no more than {most} bytes"] if len(text.encode()) > most else []
+def _limit(text: str, most: int, unit: str = "bytes") -> list[str]:
+    return [f"must be no more than {most} {unit}"] if len(text.encode()) > most else []
 
 
 def dns_label_errors(text: str) -> list[str]:
-    return _limit(text, 63) + ([] if _full(_LABEL, text) else [LABEL_WORDS])
+    errors = _limit(text, 63, "characters")
+    if not _full(_LABEL, text):
+        errors.append("must not contain dots" if not errors and _full(_SUBDOMAIN, text) else LABEL_WORDS)
+    return errors
 
 
 def dns_1035_errors(text: str) -> list[str]:
-    return _limit(text, 63) + ([] if _full(_LABEL_1035, text) else [LABEL_1035_WORDS])
+    return _limit(text, 63, "characters") + ([] if _full(_LABEL_1035, text) else [LABEL_1035_WORDS])
 
 
 def subdomain_errors(text: str) -> list[str]:
-    return _limit(text, 253) + ([] if _full(_SUBDOMAIN, text) else [SUBDOMAIN_WORDS])
+    return _limit(text, 253, "characters") + ([] if _full(_SUBDOMAIN, text) else [SUBDOMAIN_WORDS])
 
 
 def label_value_errors(text: str) -> list[str]:
@@ -69,7 +72,7 @@ def label_value_errors(text: str) -> list[str]:
 
 
 def config_key_errors(text: str) -> list[str]:
-    errors = _limit(text, 253)
+    errors = _limit(text, 253, "characters")
     if not _full(_CONFIG_KEY, text):
         errors.append(
             "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
@@ -98,7 +101,9 @@ def qualified_name_messages(text: str) -> tuple[str, ...]:
         if not prefix:
             out.append("prefix part must be non-empty")
         else:
-            out += [f"prefix part {m}" for m in subdomain_errors(prefix)]
+            out += [
+                f"prefix part {m.replace('characters', 'bytes') if '253' in m else m}" for m in subdomain_errors(prefix)
+            ]
     if not name:
         out.append("name part must be non-empty")
     elif len(name) > 63:

@@ -228,9 +228,7 @@ def _merge_struct(original: Json, patch: Json, node: TypeNode | None) -> Json:
 
 def _merge_value(original: Any, value: Any, node: TypeNode | None) -> Any:
     if isinstance(value, dict):
-        if original is not None and not isinstance(original, dict):
-            raise PatchError(f"Unable to patch: expected map, got {json_name(original)}", 500)
-        if node is not None and node.merge == "replace":
+        if (node is not None and node.merge == "replace") or not isinstance(original, dict | None):
             return value
         return _merge_struct(original or {}, value, node)
     merges = isinstance(value, list) and node is not None and node.code == "list" and "merge" in node.merge
@@ -245,6 +243,8 @@ def _merge_list(original: list[Any], patch: list[Any], node: TypeNode) -> list[A
         both = [*original, *(v for v in patch if v not in original)]
         return _interleave(both, list(dict.fromkeys(patch)), set(original), "")
     key = node.merge_key
+    if not all(isinstance(p, dict) for p in patch):
+        return patch  # of the wrong type, which decoding tells
     items = [dict(i) for i in original]
     replaced = any(isinstance(p, dict) and p.get(_DIRECTIVE) == "replace" for p in patch)
     if replaced:

@@ -38,6 +38,7 @@ def check_namespace(call: Call, obj: Json) -> None:
     """The object's namespace must be the request's."""
     meta = obj["metadata"]
     if not call.resource.namespaced:
+        meta.pop("namespace", None)
         return
     given = meta.get("namespace", "")
     if given and given != call.namespace:
@@ -45,6 +46,17 @@ def check_namespace(call: Call, obj: Json) -> None:
             "the namespace of the provided object does not match the namespace sent on the request"
         )
     meta["namespace"] = call.namespace
+
+
+def check_name(obj: Json, wanted: str) -> None:
+    """The object's name must be the URL's."""
+    name = obj["metadata"].get("name", "")
+    if not name:
+        raise errors.bad_request(
+            f"the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+        )
+    if name != wanted:
+        raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({wanted})")
 
 
 def check_living(call: Call, name: str) -> None:
@@ -92,8 +104,12 @@ def _create_prepared(call: Call, obj: Json) -> Written:
     strategy.prepare_create(call, obj)
     run_invalid(resource, meta.get("name", ""), validate_meta(resource, obj) + strategy.validate(call, obj))
     call.warn(*strategy.warnings(call, obj, None))
-    if call.store.get(resource.key, call.key(meta["name"])) is not None:
-        raise errors.already_exists(resource.plural, resource.group, meta["name"])
+    there = call.store.get(resource.key, call.key(meta["name"]))
+    if there is not None:
+        error = errors.already_exists(resource.plural, resource.group, meta["name"])
+        if b'"deletionTimestamp"' in there.data and load(there.data)["metadata"].get("deletionTimestamp"):
+            error.message = f"object is being deleted: {error.message}"
+        raise error
     if call.dry_run:
         return Written(obj, True)
     return Written(store(call, obj), True)
@@ -145,13 +161,8 @@ def replace(call: Call, obj: Json, update: Update, manager: Manager) -> Written:
     """PUT."""
     resource = call.resource
     meta = obj["metadata"]
-    name = meta.get("name", "")
-    if name != update.name:
-        shown = name or f"{update.name} based on URL"
-        if not name:
-            raise errors.bad_request(f"the name of the object ({shown}) was undeterminable: name must be provided")
-        raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({update.name})")
     check_namespace(call, obj)
+    check_name(obj, update.name)
     found = current(call, update.name)
     if found is None:
         return _create_by_put(call, obj, update, manager)
@@ -222,12 +233,8 @@ def _carry_over(meta: Json, was: Json) -> None:
         meta["uid"] = was.get("uid", "")
     if was.get("deletionTimestamp"):
         meta["deletionTimestamp"] = was["deletionTimestamp"]
-    else:
-        meta.pop("deletionTimestamp", None)
     if was.get("deletionGracePeriodSeconds") is not None and meta.get("deletionGracePeriodSeconds") is None:
         meta["deletionGracePeriodSeconds"] = was["deletionGracePeriodSeconds"]
-    elif "deletionGracePeriodSeconds" not in was:
-        meta.pop("deletionGracePeriodSeconds", None)
 
 
 def _store_update(call: Call, obj: Json, old: Json, update: Update) -> Written:
@@ -266,10 +273,8 @@ def patch(call: Call, update: Update) -> Written:
     full = {"kind": resource.kind, "apiVersion": resource.api_version, **load(encode(old))}
     changed = _changed(full, document, media, resource)
     obj = _decode_patched(call, changed, document, media, update)
-    name = obj["metadata"].get("name", "")
-    if name != update.name:
-        raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({update.name})")
     check_namespace(call, obj)
+    check_name(obj, update.name)
     manager = Manager(update.options.manager, "Update", resource.api_version, "status" if update.status else "")
     obj["metadata"]["managedFields"] = managed.updated(
         old, obj, resource.type, manager, call.time, _reset(call, update)
@@ -305,6 +310,8 @@ def _changed(full: Json, document: Any, media: str, resource: Resource) -> Json:
             return merged
         return patches.strategic_patch(full, document, resource.type)
     except patches.PatchError as error:
+        if error.code == 400:
+            raise errors.bad_request(str(error)) from None
         if error.code == 422:
             raise errors.ApiError(
                 422, "Invalid", REJECTED, {"causes": [{"reason": "UnexpectedServerResponse", "message": str(error)}]}

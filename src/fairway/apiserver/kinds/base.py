@@ -254,7 +254,7 @@ def validate_meta_update(resource: Resource, obj: Json, old: Json) -> list[Field
         out = out * (1 + checks)
     if checks:
         out += _standard_finalizer_errors(obj["metadata"].get("finalizers") or [])
-    return out + (validate_meta(resource, obj) if whole else [])
+    return out + validate_meta(resource, obj) * whole
 
 
 def _meta_update_errors(obj: Json, old: Json) -> list[FieldError]:

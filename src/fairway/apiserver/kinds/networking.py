@@ -91,7 +91,7 @@ def _path_errors(item: Json, path: str) -> list[FieldError]:
 class IngressStrategy(Strategy):
     """networking.k8s.io/v1 Ingress."""
 
-    meta_checks = (1, 1)
+    meta_checks = (1, 2)
     has_status = True
     has_generation = True
     reset = RESET_STATUS
@@ -176,7 +176,7 @@ class IngressStrategy(Strategy):
 
 
 class IngressClassStrategy(Strategy):
-    meta_checks = (1, 1)
+    meta_checks = (1, 2)
     has_generation = True
 
     def default(self, obj: Json) -> None:
@@ -212,7 +212,7 @@ class IngressClassStrategy(Strategy):
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
         return immutable(
-            get(obj, "spec", "controller"), get(old, "spec", "controller"), "spec.controller"
+            get(obj, "spec", "controller") or "", get(old, "spec", "controller") or "", "spec.controller"
         ) + self.validate(call, obj)
 
 
@@ -263,7 +263,7 @@ class NetworkPolicyStrategy(Strategy):
     def _port_errors(self, port: Json, path: str) -> list[FieldError]:
         out: list[FieldError] = []
         if port.get("protocol") not in PROTOCOLS:
-            out.append(unsupported(f"{path}.protocol", port.get("protocol"), PROTOCOLS))
+            out.append(unsupported(f"{path}.protocol", port.get("protocol"), ("TCP", "UDP", "SCTP")))
         number, end = port.get("port"), port.get("endPort")
         if number is not None:
             out += names.port_or_name_errors(number, f"{path}.port")
@@ -311,6 +311,7 @@ class NetworkPolicyStrategy(Strategy):
 
 
 class ServiceCIDRStrategy(Strategy):
+    meta_checks = (1, 1)
     has_status = True
     reset = RESET_STATUS
 
@@ -339,10 +340,11 @@ class ServiceCIDRStrategy(Strategy):
             ]
         if len(was) == 1 and len(new) == 2:
             return immutable(new[0], was[0], "spec.cidrs[0]") + self._cidr_errors(new)
-        return [invalid("spec.cidrs", new, "field is immutable")]
+        return [invalid("spec.cidrs", get(obj, "spec", "cidrs"), "field is immutable")]
 
 
 class IPAddressStrategy(Strategy):
+    meta_checks = (1, 1)
     name_rule = staticmethod(names.ip_name)
 
     def validate(self, call: Call, obj: Json) -> list[FieldError]:
@@ -360,11 +362,14 @@ class IPAddressStrategy(Strategy):
                 out.append(required(f"spec.parentRef.{name}"))
             else:
                 out += [invalid(f"spec.parentRef.{name}", value, m) for m in names.path_segment_name(value, False)]
-        return out
+        space = parent.get("namespace", "")
+        return out + [invalid("spec.parentRef.namespace", space, m) for m in names.path_segment_name(space, False)]
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
         new, was = get(obj, "spec", "parentRef"), get(old, "spec", "parentRef")
-        if new == was:
-            return []
-        shown = {k.capitalize(): (new or {}).get(k, "") for k in ("group", "resource", "namespace", "name")}
-        return [invalid("spec.parentRef", shown, "field is immutable")]
+        out = self.validate(call, obj)
+        if new != was:
+            names_ = ("group", "resource", "namespace", "name")
+            shown = {k.capitalize(): new.get(k, "") for k in names_} if new is not None else None
+            out.append(invalid("spec.parentRef", shown, "field is immutable"))
+        return out

@@ -109,6 +109,10 @@ class PodStrategy(Strategy):
             )
         elif then is not None and deadline is not None and deadline > then:
             out.append(invalid("spec.activeDeadlineSeconds", deadline, "must be less than or equal to previous value"))
+        kept = [{**t, "tolerationSeconds": None} for t in new.get("tolerations") or []]
+        if any({**t, "tolerationSeconds": None} not in kept for t in was.get("tolerations") or []):
+            words = "existing toleration can not be modified except its tolerationSeconds"
+            out.append(forbidden("spec.tolerations", words))
         if _frozen(new, was) != _frozen(was, was):
             out.append(forbidden("spec", _MUTABLE + "\n" + _difference(new, was)))
         return out
@@ -144,6 +148,8 @@ def _tolerates(toleration: Json, key: str) -> bool:
 def _admit_account(call: Call, obj: Json) -> None:
     """ServiceAccount admission: the account `default`, and its token where the pod does not say no."""
     spec, meta = obj["spec"], obj["metadata"]
+    if not call.server.settings.require_accounts:
+        return
     if (meta.get("annotations") or {}).get("kubernetes.io/config.mirror"):
         return
     if not spec.get("serviceAccountName"):
@@ -151,10 +157,8 @@ def _admit_account(call: Call, obj: Json) -> None:
     name = spec["serviceAccountName"]
     account = call.server.read("serviceaccounts", f"{call.namespace}/{name}")
     if account is None:
-        if call.server.settings.require_accounts:
-            why = f'error looking up service account {call.namespace}/{name}: serviceaccount "{name}" not found'
-            raise errors.forbidden("pods", "", meta.get("name", ""), why)
-        return
+        why = f'error looking up service account {call.namespace}/{name}: serviceaccount "{name}" not found'
+        raise errors.forbidden("pods", "", meta.get("name", ""), why)
     if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
         spec["imagePullSecrets"] = account["imagePullSecrets"]
     wants = spec.get("automountServiceAccountToken")
@@ -195,9 +199,7 @@ def _frozen(spec: Json, was: Json) -> Json:
             out[name] = [
                 {**c, "image": o.get("image")} for c, o in zip(out[name] or [], was.get(name) or [], strict=False)
             ]
-    new, then = out.get("tolerations") or [], was.get("tolerations") or []
-    if all(t in new for t in then):
-        out["tolerations"] = then
+    out["tolerations"] = was.get("tolerations")
     if (was.get("terminationGracePeriodSeconds") or 0) < 0 and out.get("terminationGracePeriodSeconds") == 1:
         out["terminationGracePeriodSeconds"] = was["terminationGracePeriodSeconds"]
     if was.get("schedulingGates"):

@@ -59,7 +59,7 @@ def _default_container(container: Json, host_network: bool) -> None:
 
 def _latest(image: str) -> bool:
     """No tag and no digest means latest."""
-    if "@" in image:
+    if "@" in image or not re.fullmatch(r"[a-z0-9._/:-]+(:[\w.-]+)?", image):
         return False
     tag = image.rpartition("/")[2].partition(":")[2]
     return tag in ("", "latest")
@@ -135,9 +135,12 @@ def pod_spec_errors(spec: Json, path: str) -> list[FieldError]:
     if spec["dnsPolicy"] not in ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"):
         out.append(
             unsupported(
-                f"{path}.dnsPolicy", spec["dnsPolicy"], ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
+                f"{path}.dnsPolicy", spec["dnsPolicy"], ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
             )
         )
+    if spec.get("preemptionPolicy") not in (None, "PreemptLowerPriority", "Never"):
+        known = ("PreemptLowerPriority", "Never")
+        out.append(unsupported(f"{path}.preemptionPolicy", spec["preemptionPolicy"], known))
     out += names.labels_errors(spec.get("nodeSelector"), f"{path}.nodeSelector")
     return out + _identity_errors(spec, path) + _toleration_errors(spec.get("tolerations") or [], f"{path}.tolerations")
 
@@ -240,7 +243,7 @@ def _container_errors(container: Json, path: str, seen: set[str]) -> list[FieldE
             unsupported(
                 f"{path}.terminationMessagePolicy",
                 container["terminationMessagePolicy"],
-                ("FallbackToLogsOnError", "File"),
+                ("File", "FallbackToLogsOnError"),
             )
         )
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
@@ -387,10 +390,10 @@ def template_errors(template: Any, selector: Json | None, path: str) -> list[Fie
     labels = meta.get("labels") or {}
     if selector is not None and not selector_matches(selector, labels):
         out.append(invalid(f"{path}.metadata.labels", labels or None, "`selector` does not match template `labels`"))
-    out += names.labels_errors(labels, f"{path}.metadata.labels") if labels else []
-    out += names.annotations_errors(meta.get("annotations"), f"{path}.metadata.annotations")
+    out += names.labels_errors(labels, f"{path}.labels") if labels else []
+    out += names.annotations_errors(meta.get("annotations"), f"{path}.annotations")
     out += pod_spec_errors(spec, f"{path}.spec")
-    if spec.get("restartPolicy") in ("OnFailure", "Never"):
+    if spec.get("restartPolicy") not in (None, "Always"):
         out.append(unsupported(f"{path}.spec.restartPolicy", spec["restartPolicy"], ("Always",)))
     return out
 

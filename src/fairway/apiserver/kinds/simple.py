@@ -8,7 +8,7 @@ import ipaddress
 from fairway.apiserver import names
 from fairway.apiserver.context import Call
 from fairway.apiserver.fielderrors import FieldError, forbidden, invalid, required, too_long
-from fairway.apiserver.kinds.base import RESET_STATUS, Strategy, get, immutable
+from fairway.apiserver.kinds.base import IMMUTABLE, RESET_STATUS, Strategy, get, immutable
 from fairway.apiserver.request import Json
 
 
@@ -44,6 +44,7 @@ class NamespaceStrategy(Strategy):
 
 # ---- Node --------------------------------------------------------------------------------------------------------
 class NodeStrategy(Strategy):
+    meta_checks = (2, 1)
     has_status = True
     selectable = ("spec.unschedulable",)
     reset = RESET_STATUS
@@ -58,6 +59,9 @@ class NodeStrategy(Strategy):
             spec["taints"] = [*(spec.get("taints") or []), taint]
 
     def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        return self._errors(obj, "metadata.taints")
+
+    def _errors(self, obj: Json, where: str) -> list[FieldError]:
         spec = obj.get("spec") or {}
         out: list[FieldError] = []
         cidrs = spec.get("podCIDRs") or []
@@ -72,19 +76,19 @@ class NodeStrategy(Strategy):
             out.append(invalid("spec.podCIDRs", cidrs, words))
         seen: set[tuple[str, str]] = set()
         for i, taint in enumerate(spec.get("taints") or []):
-            out += _taint_errors(taint, f"spec.taints[{i}]", seen)
+            out += _taint_errors(taint, f"{where}[{i}]", seen)
         return out
 
     def default(self, obj: Json) -> None:
         """podCIDR and podCIDRs say the same."""
         spec = obj.get("spec") or {}
-        if spec.get("podCIDR") and not spec.get("podCIDRs"):
+        if spec.get("podCIDR") and (spec.get("podCIDRs") or [""])[0] != spec["podCIDR"]:
             spec["podCIDRs"] = [spec["podCIDR"]]
         elif spec.get("podCIDRs") and not spec.get("podCIDR"):
             spec["podCIDR"] = spec["podCIDRs"][0]
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
-        out = self.validate(call, obj)
+        out = self._errors(obj, "metadata.taints") * 2
         new, was = get(obj, "spec", "podCIDRs") or [], get(old, "spec", "podCIDRs") or []
         if was and new != was:
             out.append(forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid'))
@@ -194,7 +198,7 @@ class SecretStrategy(Strategy):
 
 
 class ServiceAccountStrategy(Strategy):
-    meta_checks = (1, 1)
+    meta_checks = (1, 2)
     returns_deleted = True
 
 
@@ -202,6 +206,12 @@ class ServiceAccountStrategy(Strategy):
 class LeaseStrategy(Strategy):
     needs_version = True
     creates_on_update = True
+
+    def default(self, obj: Json) -> None:
+        """Coordinated leader election is a feature that is off: its fields are not kept."""
+        spec = obj.get("spec") or {}
+        for name in ("strategy", "preferredHolder"):
+            spec.pop(name, None)
 
     def validate(self, call: Call, obj: Json) -> list[FieldError]:
         spec = obj.get("spec") or {}
@@ -246,6 +256,7 @@ def event_from_core(obj: Json) -> Json:
 class EventStrategy(Strategy):
     """v1 Event, with the lax rules that it always had."""
 
+    name_rule = staticmethod(names.path_segment_name)
     creates_on_update = True
     selectable = (
         "involvedObject.kind",
@@ -261,12 +272,29 @@ class EventStrategy(Strategy):
         "type",
     )
 
+    controller_field = "reportingComponent"
+
     def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        """legacyValidateEvent: an event with an eventTime is of the new kind and must say more."""
         core = event_to_core(obj)
-        out: list[FieldError] = []
         space, about = obj["metadata"].get("namespace", ""), get(core, "involvedObject", "namespace") or ""
-        if (about and about != space) or (not about and space not in ("default", "kube-system") and _namespaced(core)):
-            out.append(invalid("involvedObject.namespace", about, "does not match event.namespace"))
+        words = "does not match event.namespace"
+        out: list[FieldError] = []
+        if not core.get("eventTime"):
+            if about != space if about else space not in ("", "default"):
+                out.append(invalid("involvedObject.namespace", about, words))
+            return out
+        if not about and space not in ("default", "kube-system"):
+            out.append(invalid("involvedObject.namespace", about, words))
+        controller = core.get("reportingComponent", "")
+        if not controller:
+            out.append(required(self.controller_field))
+        out += names.qualified_name_errors(self.controller_field, controller)
+        for name, limit in (("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024)):
+            if not core.get(name) and name != "message":
+                out.append(required(name))
+            if len(core.get(name) or "") > limit:
+                out.append(invalid(name, "", f"can have at most {limit} characters"))
         return out
 
     def fields(self, obj: Json) -> dict[str, str]:
@@ -281,52 +309,82 @@ class EventStrategy(Strategy):
         return out | {"source": source.get("component") or component}
 
 
-def _namespaced(core: Json) -> bool:
-    return get(core, "involvedObject", "kind") not in ("Node", "Namespace", "IngressClass", "ServiceCIDR", "IPAddress")
-
-
 class NewEventStrategy(EventStrategy):
-    """events.k8s.io/v1 Event: new events must say when, who and what."""
+    """events.k8s.io/v1 Event: the deprecated fields stay empty, and only the series changes."""
+
+    name_rule = staticmethod(names.subdomain_name)
+
+    controller_field = "reportingController"
 
     def validate(self, call: Call, obj: Json) -> list[FieldError]:
-        out = super().validate(call, obj)
-        if not obj.get("eventTime"):
+        core = event_to_core(obj)
+        out = super().validate(call, obj) + _series_errors(core)
+        if not core.get("eventTime"):
             out.append(required("eventTime"))
-        if obj.get("type") not in ("Normal", "Warning"):
-            out.append(invalid("type", "", f"has invalid value: {obj.get('type', '')}"))
-        if not obj.get("eventTime"):
-            return out
-        for name, words in (
-            ("reportingController", "reportingController"),
-            ("reportingInstance", "reportingInstance"),
-            ("action", "action"),
-            ("reason", "reason"),
-        ):
-            if not obj.get(name):
-                out.append(required(words))
-        for name, limit in (("reportingInstance", 128), ("action", 128), ("reason", 128), ("note", 1024)):
-            if len(obj.get(name) or "") > limit:
-                out.append(invalid(name, "", f"can have at most {limit} characters"))
-        if obj.get("reportingController"):
-            out += names.qualified_name_errors("reportingController", obj["reportingController"])
+        if core.get("type") not in ("Normal", "Warning"):
+            out.append(invalid("type", "", f"has invalid value: {core.get('type', '')}"))
+        for name in ("firstTimestamp", "lastTimestamp", "count", "source"):
+            if core.get(name):
+                out.append(invalid(name, "", "needs to be unset"))
         return out
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
-        out: list[FieldError] = []
-        for name in (
-            "involvedObject",
-            "reason",
-            "message",
-            "type",
-            "eventTime",
-            "action",
-            "related",
-            "reportingController",
-            "reportingInstance",
-        ):
-            key = {"involvedObject": "regarding", "message": "note"}.get(name, name)
-            out += immutable(obj.get(key), old.get(key), name)
+        new, was = event_to_core(obj), event_to_core(old)
+        out = super().validate(call, obj)
+        if new.get("series") != was.get("series"):
+            out += _series_errors(new)
+        for name in _FIXED:
+            value, before = new.get(name), was.get(name)
+            if value == before:
+                continue
+            shown = "reportingController" if name == "reportingComponent" else name
+            out.append(invalid(shown, _internal(name, value), IMMUTABLE))
         return out
+
+
+_FIXED = (
+    "involvedObject",
+    "reason",
+    "message",
+    "reason",
+    "source",
+    "firstTimestamp",
+    "lastTimestamp",
+    "count",
+    "type",
+    "eventTime",
+    "action",
+    "related",
+    "reportingComponent",
+    "reportingInstance",
+)
+_GO_FIELDS = {
+    "source": ("Component", "Host"),
+    "involvedObject": ("Kind", "Namespace", "Name", "UID", "APIVersion", "ResourceVersion", "FieldPath"),
+}
+
+
+def _internal(name: str, value: Json | None) -> object:
+    """A value as the server's internal types print it: structs with their Go names, nothing left out."""
+    fields = _GO_FIELDS.get(name)
+    if fields is not None:
+        given = {k.lower(): v for k, v in (value or {}).items()}
+        return {f: given.get(f.lower(), "") for f in fields}
+    if name == "count":
+        return value or 0
+    return value if value is not None or name.endswith("Timestamp") or name == "related" else ""
+
+
+def _series_errors(core: Json) -> list[FieldError]:
+    series = core.get("series")
+    if series is None:
+        return []
+    out: list[FieldError] = []
+    if series.get("count", 0) < 2:
+        out.append(invalid("series.count", "", "should be at least 2"))
+    if not series.get("lastObservedTime"):
+        out.append(required("series.lastObservedTime"))
+    return out
 
 
 class ControllerRevisionStrategy(Strategy):

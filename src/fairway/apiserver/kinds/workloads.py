@@ -25,13 +25,16 @@ class WorkloadStrategy(Strategy):
     has_status = True
     has_generation = True
     reset = RESET_STATUS
-    selector_changes = False
+    needs_template = True
 
     def default(self, obj: Json) -> None:
         spec = obj.setdefault("spec", {})
-        template = spec.setdefault("template", {})
-        template.setdefault("metadata", {})
-        default_pod_spec(template.setdefault("spec", {}))
+        template = spec.get("template")
+        if template is None and self.needs_template:
+            template = spec["template"] = {}
+        if template is not None:
+            template.setdefault("metadata", {})
+            default_pod_spec(template.setdefault("spec", {}))
         self.default_spec(obj, spec)
 
     def default_spec(self, obj: Json, spec: Json) -> None:
@@ -48,10 +51,14 @@ class WorkloadStrategy(Strategy):
         if selector is None:
             out.append(required(path))
         else:
-            out += names.label_selector_errors(selector, path)
+            wrong = names.label_selector_errors(selector, path)
+            out += wrong
+            if wrong and self.word != "daemonset":
+                out.append(invalid(path, selector, "invalid label selector"))
+                selector = {}
             if not selector.get("matchLabels") and not selector.get("matchExpressions"):
                 out.append(invalid(path, selector, "empty selector is invalid for " + self.word))
-        return out + template_errors(spec.get("template"), selector or None, "spec.template")
+        return out + template_errors(spec.get("template"), selector, "spec.template")
 
     word = "deployment"
 
@@ -88,6 +95,13 @@ def _is_zero(value: Any) -> bool:
     return value in (0, "0%", None)
 
 
+def _internal(strategy: Json) -> Json:
+    """A strategy as the server's internal types print it."""
+    rolling = strategy.get("rollingUpdate")
+    inner = {k[0].upper() + k[1:]: v for k, v in rolling.items()} if rolling is not None else None
+    return {"Type": strategy["type"], "RollingUpdate": inner}
+
+
 class DeploymentStrategy(WorkloadStrategy):
     def default_spec(self, obj: Json, spec: Json) -> None:
         super().default_spec(obj, spec)
@@ -118,7 +132,7 @@ class DeploymentStrategy(WorkloadStrategy):
                 words = "may not be 0 when `maxSurge` is 0"
                 out.append(invalid(f"{path}.rollingUpdate.maxUnavailable", rolling["maxUnavailable"], words))
         else:
-            out.append(unsupported(f"{path}.type", strategy["type"], ("Recreate", "RollingUpdate")))
+            out.append(unsupported(path, _internal(strategy), ("Recreate", "RollingUpdate")))
         out += nonnegative(spec.get("minReadySeconds"), "spec.minReadySeconds")
         out += nonnegative(spec.get("revisionHistoryLimit"), "spec.revisionHistoryLimit")
         out += nonnegative(spec.get("progressDeadlineSeconds"), "spec.progressDeadlineSeconds")
@@ -140,7 +154,7 @@ class DeploymentStrategy(WorkloadStrategy):
 
 
 class ReplicaSetStrategy(WorkloadStrategy):
-    word = "replicaset"
+    word = "deployment"  # its words, for both
     selectable = ("status.replicas",)
 
     def extra_errors(self, spec: Json) -> list[FieldError]:
@@ -155,11 +169,13 @@ class ReplicaSetStrategy(WorkloadStrategy):
 
 
 class ReplicationControllerStrategy(ReplicaSetStrategy):
-    """v1: its selector is a plain map."""
+    """v1: its selector is a plain map, and the template may be missing (which is an error of its own)."""
+
+    needs_template = False
 
     def default_spec(self, obj: Json, spec: Json) -> None:
         super().default_spec(obj, spec)
-        labels = (spec["template"].get("metadata") or {}).get("labels")
+        labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
         if labels:
             spec.setdefault("selector", dict(labels))
             if not obj["metadata"].get("labels"):
@@ -167,32 +183,35 @@ class ReplicationControllerStrategy(ReplicaSetStrategy):
 
     def selector_errors(self, spec: Json) -> list[FieldError]:
         selector = spec.get("selector") or {}
+        if spec.get("template") is None:
+            return [*([] if selector else [required("spec.selector")]), required("spec.template")]
         if not selector:
-            return [required("spec.selector"), *template_errors(spec.get("template"), None, "spec.template")]
+            return [required("spec.selector"), *template_errors(spec["template"], {}, "spec.template")]
         labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
         out = names.labels_errors(selector, "spec.selector")
         if not selector_matches({"matchLabels": selector}, labels):
             out.append(
                 invalid("spec.template.metadata.labels", labels or None, "`selector` does not match template `labels`")
             )
-        return out + template_errors(spec.get("template"), None, "spec.template")
+        return out + template_errors(spec["template"], {}, "spec.template")
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
         return self.validate(call, obj)
 
 
 class StatefulSetStrategy(WorkloadStrategy):
+    name_rule = staticmethod(names.label_name)
     word = "statefulset"
 
     def default_spec(self, obj: Json, spec: Json) -> None:
         super().default_spec(obj, spec)
         spec.setdefault("podManagementPolicy", "OrderedReady")
         strategy = spec.setdefault("updateStrategy", {})
-        strategy.setdefault("type", "RollingUpdate")
-        if strategy["type"] == "RollingUpdate":
-            rolling = strategy.setdefault("rollingUpdate", {})
-            if rolling.get("partition") is None:
-                rolling["partition"] = 0
+        if not strategy.get("type"):
+            strategy["type"] = "RollingUpdate"
+            strategy.setdefault("rollingUpdate", {})
+        if strategy["type"] == "RollingUpdate" and strategy.get("rollingUpdate") is not None:
+            strategy["rollingUpdate"].setdefault("partition", 0)
         policy = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
         for name in ("whenDeleted", "whenScaled"):
             policy.setdefault(name, "Retain")
@@ -210,7 +229,19 @@ class StatefulSetStrategy(WorkloadStrategy):
             out.append(invalid("spec.podManagementPolicy", spec["podManagementPolicy"], words))
         if spec["updateStrategy"]["type"] not in ("OnDelete", "RollingUpdate"):
             words = "must be 'RollingUpdate' or 'OnDelete'"
-            out.append(invalid("spec.updateStrategy", spec["updateStrategy"], words))
+            rolling = spec["updateStrategy"].get("rollingUpdate")
+            inner = (
+                {"Partition": rolling.get("partition", 0), "MaxUnavailable": rolling.get("maxUnavailable")}
+                if rolling is not None
+                else None
+            )
+            shown = {"Type": spec["updateStrategy"]["type"], "RollingUpdate": inner}
+            out.append(invalid("spec.updateStrategy", shown, words))
+        policy = spec["persistentVolumeClaimRetentionPolicy"]
+        for name in ("whenDeleted", "whenScaled"):
+            if policy[name] not in ("Retain", "Delete"):
+                path = f"spec.persistentVolumeClaimRetentionPolicy.{name}"
+                out.append(unsupported(path, policy[name], ("Retain", "Delete")))
         return out + nonnegative(spec.get("minReadySeconds"), "spec.minReadySeconds")
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
@@ -232,8 +263,19 @@ class StatefulSetStrategy(WorkloadStrategy):
         return out
 
 
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
+
 class DaemonSetStrategy(WorkloadStrategy):
     word = "daemonset"
+
+    def prepare_update(self, call: Call, obj: Json, old: Json) -> None:
+        super().prepare_update(call, obj, old)
+        meta = obj["metadata"]
+        before = (old["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION, "1")
+        changed = obj["spec"]["template"] != old["spec"]["template"]
+        number = int(before) + changed if before.isdigit() else 1
+        meta["annotations"] = {**(meta.get("annotations") or {}), _TEMPLATE_GENERATION: str(number)}
 
     def default_spec(self, obj: Json, spec: Json) -> None:
         strategy = spec.setdefault("updateStrategy", {})
@@ -249,6 +291,8 @@ class DaemonSetStrategy(WorkloadStrategy):
 
     def prepare_create(self, call: Call, obj: Json) -> None:
         super().prepare_create(call, obj)
+        meta = obj["metadata"]
+        meta["annotations"] = {**(meta.get("annotations") or {}), _TEMPLATE_GENERATION: "1"}
         obj["status"] = dict.fromkeys(
             ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
         )
@@ -256,7 +300,8 @@ class DaemonSetStrategy(WorkloadStrategy):
     def extra_errors(self, spec: Json) -> list[FieldError]:
         out = nonnegative(spec.get("minReadySeconds"), "spec.minReadySeconds")
         if spec["updateStrategy"]["type"] not in ("OnDelete", "RollingUpdate"):
-            out.append(
-                unsupported("spec.updateStrategy.type", spec["updateStrategy"]["type"], ("OnDelete", "RollingUpdate"))
-            )
+            rolling = spec["updateStrategy"].get("rollingUpdate")
+            inner = {k[0].upper() + k[1:]: v for k, v in rolling.items()} if rolling is not None else None
+            shown = {"Type": spec["updateStrategy"]["type"], "RollingUpdate": inner}
+            out.append(unsupported("spec.updateStrategy", shown, ("RollingUpdate", "OnDelete")))
         return out
