@@ -129,6 +129,7 @@ class Cluster:
         self.serial = int(world.wall_clock())
         self._sources, self._close = world.sources(settings, self._feeds(settings))
         self._tasks = [asyncio.create_task(source.run()) for source in self._sources]
+        self._tasks.append(asyncio.create_task(self._announce()))
 
     def _feeds(self, settings: config.KubernetesSettings) -> list[Feed[Any]]:
         state, labels = self.state, settings.labels
@@ -160,6 +161,13 @@ class Cluster:
             for listener in self.listeners:
                 listener()
 
+    async def _announce(self) -> None:
+        """The last kind to be listed is known to be only after its sink was called: tell once more."""
+        while not self.has_synced:
+            await self._world.sleep(0.01)
+        for listener in self.listeners:
+            listener()
+
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -174,6 +182,8 @@ class Generation:
         self.settings = settings
         self.chains = chains
         self.servers: dict[Endpoint, Server] = {}
+        self.endpoints: dict[int, list[Endpoint]] = {}
+        """Of each chain, by its identity."""
         self.tls: dict[Endpoint, config.TlsSettings | None] = {}
         self.clusters: dict[object, Cluster] = {}
         self.tasks: list[asyncio.Task[None]] = []
@@ -198,7 +208,7 @@ class DnsAgent:
         """Set when the server cannot go on (a forwarding loop)."""
         self.reload_failures = 0
         self.started: list[Callable[[Generation], None]] = []
-        """Called with each new generation before it answers."""
+        """Called with each new generation when its listeners are open."""
 
     @property
     def generation(self) -> Generation:
@@ -259,8 +269,6 @@ class DnsAgent:
         generation = self._build(settings)
         try:
             await self._wait_synced(generation)
-            for hook in self.started:
-                hook(generation)
             await self._take_over(generation)
         except BaseException:
             await generation.close()
@@ -284,7 +292,9 @@ class DnsAgent:
         for one in settings.servers:
             chain = build_chain(one, self._world, state)
             generation.chains.append(chain)
-            for key, endpoint in self._world.endpoints(one):
+            where = self._world.endpoints(one)
+            generation.endpoints[id(chain)] = [endpoint for _, endpoint in where]
+            for key, endpoint in where:
                 block = Block(key.zone, chain.first if one.plugins else None, to_text(key.zone))
                 blocks.setdefault(endpoint, []).append(block)
                 generation.tls[endpoint] = one.tls
@@ -307,7 +317,7 @@ class DnsAgent:
 
     def _connect(self, chain: Chain, generation: Generation) -> None:
         """Give the plugins what only exists now: servers, addresses, clusters, and tasks that feed them."""
-        endpoints = [endpoint for _, endpoint in self._world.endpoints(chain.settings)]
+        endpoints = generation.endpoints[id(chain)]
         server = generation.servers[endpoints[0]] if endpoints else None
         own = self._world.own_addresses(chain.settings)
         for settings, plugin in chain.kubernetes:
@@ -356,6 +366,8 @@ class DnsAgent:
         gone = [endpoint for endpoint in self._listeners if endpoint not in generation.servers]
         await asyncio.gather(*(self._listeners.pop(endpoint).close() for endpoint in gone), return_exceptions=True)
         self._listeners |= opened
+        for hook in self.started:
+            hook(generation)
 
     async def _drop_clusters(self, generation: Generation | None) -> None:
         kept = generation.clusters if generation is not None else {}

@@ -79,7 +79,7 @@ class StatusPages:
         for collect in self.collectors:
             collect(self._metrics)
         out = Exposition()
-        self._metrics.write(out)
+        self._metrics.total().write(out)
         generation = self._agent.generation
         out.simple("coredns_build_info", "gauge", "A metric with a constant '1' value labeled by version.",
                    {(("version", f"fairway-{__version__}"),): 1})  # fmt: skip

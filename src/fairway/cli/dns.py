@@ -68,14 +68,18 @@ def _flags(arguments: Sequence[str]) -> dict[str, str]:
 
 async def _serve(path: Path, port: int, *, is_quiet: bool) -> int:
     from fairway.agents.dns import DnsAgent
+    from fairway.agents.dns_fast import FastTables
     from fairway.agents.dns_status import StatusPages
     from fairway.dns.metrics import Metrics
-    from fairway.io.dns.world import RealWorld
+    from fairway.io.dns.world import RealWorld, fast_tables, merge_fast
 
     world = RealWorld(path, port)
     metrics = Metrics()
     agent = DnsAgent(world, [metrics])
     pages = StatusPages(agent, metrics, world)
+    tables = FastTables()
+    agent.started.append(lambda generation: tables.begin(generation, fast_tables(agent.listeners)))
+    pages.collectors.append(lambda counted: merge_fast(agent.listeners, counted))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -239,17 +239,18 @@ class Lookup:
     def reverse(self, address: bytes) -> list[tuple[bytes, ...]]:
         """Names, relative to the primary zone, that an address belongs to: a Service's, else those of endpoints."""
         for service in self.state.services_at(address):
-            if self._is_listed(service.name.namespace):
+            if self.is_listed(service.name.namespace):
                 return [_owner(service.name.name, service.name.namespace, "svc")]
         names: list[tuple[bytes, ...]] = []
         for row in self.state.slices_at(address):
-            if self._is_listed(row.name.namespace):
+            if self.is_listed(row.name.namespace):
                 above = _owner(row.service, row.name.namespace, "svc")
                 same = (i for i in range(len(row)) if row.address(i) == address)
                 names.extend((self.endpoint_label(row, i).encode(), *above) for i in same)
         return names
 
-    def _is_listed(self, namespace: str) -> bool:
+    def is_listed(self, namespace: str) -> bool:
+        """Reverse names lead there: unless namespaces are named, even one that does not exist any more."""
         return not self.options.namespaces or self.is_exposed(namespace)
 
 

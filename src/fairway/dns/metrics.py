@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
 
 from fairway.dns.model import Reply, Request, Transport
 from fairway.values.rrtypes import RRType, rcode_text
@@ -96,6 +98,24 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
+@dataclass(slots=True)
+class FastCounts:
+    """What the fast path of one address has counted, in the same buckets."""
+
+    requests: dict[tuple[int, str], int] = field(default_factory=dict)
+    """By family (0 for IPv4) and type."""
+    rcodes: list[int] = field(default_factory=lambda: [0] * 16)
+    request_sizes: list[int] = field(default_factory=lambda: [0] * (len(SIZES) + 1))
+    response_sizes: list[int] = field(default_factory=lambda: [0] * (len(SIZES) + 1))
+    durations: list[int] = field(default_factory=lambda: [0] * (len(DURATIONS) + 1))
+    do_requests: int = 0
+    request_bytes: int = 0
+    response_bytes: int = 0
+    seconds: float = 0.0
+    lost: int = 0
+    """Queries that found the slow path full."""
+
+
 class Metrics:
     """Hears of every answer of the slow path (`fairway.dns.server.Observer`); the fast path's counts are merged in."""
 
@@ -106,6 +126,11 @@ class Metrics:
         self.durations: dict[Labels, Histogram] = {}
         self.request_sizes: dict[Labels, Histogram] = {}
         self.response_sizes: dict[Labels, Histogram] = {}
+        self._fast: dict[object, tuple[str, str, FastCounts]] = {}
+
+    def set_fast(self, endpoint: object, server: str, counts: FastCounts, zone: str = ".") -> None:
+        """What the fast path of an address has counted since it began."""
+        self._fast[endpoint] = (server, zone, counts)
 
     def answered(self, labels: tuple[str, str], request: Request, reply: Reply, size: int, seconds: float) -> None:
         """Count one answer."""
@@ -132,6 +157,29 @@ class Metrics:
         if found is None:
             found = histograms[labels] = Histogram(bounds)
         return found
+
+    def total(self) -> Metrics:
+        """Slow and fast path together."""
+        whole = deepcopy(self)
+        for server, zone, counts in self._fast.values():
+            whole._merge((("server", server), ("zone", zone), ("view", "")), counts)  # noqa: SLF001 - another of us
+        return whole
+
+    def _merge(self, where: Labels, counts: FastCounts) -> None:
+        for (family, name), number in counts.requests.items():
+            if number:
+                labels = (*where, ("proto", "udp"), ("family", str(family + 1)), ("type", name))
+                self._count(self.requests, labels, number)
+        for rcode, number in enumerate(counts.rcodes):
+            if number:
+                labels = (*where, ("rcode", rcode_text(rcode)), ("plugin", "kubernetes"))
+                self._count(self.responses, labels, number)
+        if counts.do_requests:
+            self._count(self.do_requests, where, counts.do_requests)
+        sized = (*where, ("proto", "udp"))
+        self._histogram(self.durations, where, DURATIONS).merge(counts.durations, counts.seconds)
+        self._histogram(self.request_sizes, sized, SIZES).merge(counts.request_sizes, counts.request_bytes)
+        self._histogram(self.response_sizes, sized, SIZES).merge(counts.response_sizes, counts.response_bytes)
 
     def write(self, out: Exposition) -> None:
         """All families of answers."""

@@ -38,11 +38,13 @@ class Touched:
     def __init__(self) -> None:
         self.services: set[ObjectName] = set()
         self.addresses: set[bytes] = set()
+        self.namespaces: set[str] = set()
+        """That came or went; their Services are named above."""
         self.everything = False
-        """Namespaces came or went, or a kind was listed anew."""
+        """Nothing was ever taken: all there is must be answered anew."""
 
     def __bool__(self) -> bool:
-        return self.everything or bool(self.services or self.addresses)
+        return self.everything or bool(self.services or self.addresses or self.namespaces)
 
 
 class Table(Generic[R]):
@@ -217,7 +219,8 @@ class ClusterState:
     def _import_changed(self, old: ServiceRow | None, new: ServiceRow | None) -> None:
         self.modified += 1
         for row in filter(None, (old, new)):
-            self._touched.services.add(row.name)
+            if not self._touched.everything:
+                self._touched.services.add(row.name)
 
     def _slice_changed(self, old: SliceRow | None, new: SliceRow | None) -> None:
         self.modified += 1
@@ -252,7 +255,11 @@ class ClusterState:
     def _namespace_changed(self, old: NamespaceRow | None, new: NamespaceRow | None) -> None:
         if (old is None) != (new is None):
             self.modified += 1
-            self._touched.everything = True
+            name = (old or new).name.name  # type: ignore[union-attr]
+            if self._touched.everything:
+                return
+            self._touched.namespaces.add(name)
+            self._touched.services.update(row.name for row in self.services if row.name.namespace == name)
 
     def _pod_changed(self, old: PodRow | None, new: PodRow | None) -> None:
         for address in old.addresses if old else ():

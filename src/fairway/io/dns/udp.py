@@ -79,60 +79,42 @@ def _open(address: ListenAddress, kind: socket.SocketKind, *, shared: bool) -> s
 class Origin:
     """Where a datagram came from and to: enough to answer it."""
 
-    __slots__ = ("client", "local", "reply_to")
+    __slots__ = ("client", "local", "reply_to", "socket")
 
-    def __init__(self, client: tuple[Any, ...], local: bytes, reply_to: list[tuple[int, int, bytes]]) -> None:
+    def __init__(
+        self, via: socket.socket, client: tuple[Any, ...], local: bytes, reply_to: list[tuple[int, int, bytes]]
+    ) -> None:
+        self.socket = via
         self.client = client
         self.local = local
         self.reply_to = reply_to
 
 
-def read_origin(ancillary: list[tuple[int, int, bytes]], client: tuple[Any, ...], bound: bytes) -> Origin:
+def read_origin(
+    via: socket.socket, ancillary: list[tuple[int, int, bytes]], client: tuple[Any, ...], bound: bytes
+) -> Origin:
     """Take the local address from the packet information; without any it is the bound one."""
     for level, kind, data in ancillary:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
             _index, local, _destination = _IN_PKTINFO.unpack_from(data)
-            return Origin(client, local, [(level, kind, _IN_PKTINFO.pack(0, local, bytes(4)))])
+            return Origin(via, client, local, [(level, kind, _IN_PKTINFO.pack(0, local, bytes(4)))])
         if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
             local, index = _IN6_PKTINFO.unpack_from(data)
             # The interface matters for link-local addresses alone; for others the route decides.
             index = index if local[0] == 0xFE and local[1] & 0xC0 == 0x80 else 0
             plain = local[12:] if local.startswith(bytes(10) + b"\xff\xff") else local
-            return Origin(client, plain, [(level, kind, _IN6_PKTINFO.pack(local, index))])
-    return Origin(client, bound, [])
+            return Origin(via, client, plain, [(level, kind, _IN6_PKTINFO.pack(local, index))])
+    return Origin(via, client, bound, [])
 
 
-class UdpListener:
-    """Answers what comes to one socket by `server`, which may be exchanged at any time."""
+class Answering:
+    """Answers datagrams by `server`, which may be exchanged at any time."""
 
     def __init__(self, address: ListenAddress, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self.address = address
         self.server = server
         self._loop = loop
-        self.socket = open_udp(address)
-        self._bound = unmapped(self.socket.getsockname()[0])
         self._tasks: set[asyncio.Task[list[bytes]]] = set()
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._loop.add_reader(self.socket.fileno(), self._readable)
-
-    def close(self) -> None:
-        """Stop reading; answers under way are still sent."""
-        self._loop.remove_reader(self.socket.fileno())
-        if not self._tasks:
-            self.socket.close()
-
-    def _readable(self) -> None:
-        for _ in range(BATCH):
-            try:
-                data, ancillary, _flags, client = self.socket.recvmsg(65535, _ANCILLARY)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                log.debug("listen=%s error='%s'", self.address, error)  # an ICMP error of an earlier reply
-                continue
-            self.handle(data, read_origin(ancillary, client, self._bound))
 
     def handle(self, data: bytes, origin: Origin) -> None:
         """Answer one datagram, now or later."""
@@ -155,7 +137,37 @@ class UdpListener:
         for reply in replies:
             # A full send buffer or an unreachable client: to both, the client's retry is the answer.
             with contextlib.suppress(OSError):
-                self.socket.sendmsg([reply], origin.reply_to, 0, origin.client)
+                origin.socket.sendmsg([reply], origin.reply_to, socket.MSG_DONTWAIT, origin.client)
+
+
+class UdpListener(Answering):
+    """One socket, read by the event loop."""
+
+    def __init__(self, address: ListenAddress, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(address, server, loop)
+        self.socket = open_udp(address)
+        self._bound = unmapped(self.socket.getsockname()[0])
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._loop.add_reader(self.socket.fileno(), self._readable)
+
+    def close(self) -> None:
+        """Stop reading; answers under way are still sent."""
+        self._loop.remove_reader(self.socket.fileno())
+        if not self._tasks:
+            self.socket.close()
+
+    def _readable(self) -> None:
+        for _ in range(BATCH):
+            try:
+                data, ancillary, _flags, client = self.socket.recvmsg(65535, _ANCILLARY)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                log.debug("listen=%s error='%s'", self.address, error)  # an ICMP error of an earlier reply
+                continue
+            self.handle(data, read_origin(self.socket, ancillary, client, self._bound))
 
 
 def step(work: Coroutine[Any, Any, list[bytes]]) -> tuple[list[Any], list[bytes]]:

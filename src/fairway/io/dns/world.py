@@ -13,7 +13,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from fairway.agents.reflector import Reflector
 from fairway.config import corefile_settings as config
 from fairway.config.corefile_reader import split_key
 from fairway.config.corefile_servers import read_corefile
+from fairway.dns.metrics import Metrics
 from fairway.dns.server import Server
 from fairway.io.dns.addresses import ListenAddress, known_addresses, listen_hosts
+from fairway.io.dns.fast import FastListener, NativeTable, new_table
 from fairway.io.dns.http import Page, SmallHttpServer
 from fairway.io.dns.tcp import StreamListener, tls_context
 from fairway.io.dns.udp import UdpListener
@@ -45,6 +47,11 @@ class BothListeners:
 
     def __init__(self, parts: Sequence[Any]) -> None:
         self._parts = parts
+
+    @property
+    def fast(self) -> FastListener | None:
+        """The part that answers in C, if there is one."""
+        return next((part for part in self._parts if isinstance(part, FastListener)), None)
 
     @property
     def server(self) -> Server:
@@ -158,7 +165,12 @@ class RealWorld:
         if endpoint.is_tls:
             assert tls is not None
             return BothListeners([StreamListener(address, server, tls_context(tls))])
-        udp = UdpListener(address, server, asyncio.get_running_loop())
+        loop, table = asyncio.get_running_loop(), new_table()
+        udp: UdpListener | FastListener
+        if table is None:
+            udp = UdpListener(address, server, loop)
+        else:
+            udp = FastListener(address, server, loop, table, sockets=len(os.sched_getaffinity(0)))
         return BothListeners([udp, StreamListener(address, server)])
 
     def http(self, address: str, pages: dict[str, Page]) -> SmallHttpServer:
@@ -172,6 +184,19 @@ class RealWorld:
         if not addresses:
             raise ConfigError(f"forward: {' '.join(settings.to)}: no server to forward to")
         return [NetworkUpstream(address, settings.expire, context) for address in addresses]
+
+
+def fast_tables(listeners: Mapping[Endpoint, Listener]) -> dict[Endpoint, NativeTable]:
+    """The tables of the listeners that have one."""
+    found = ((endpoint, one.fast) for endpoint, one in listeners.items() if isinstance(one, BothListeners))
+    return {endpoint: fast.table for endpoint, fast in found if fast is not None}
+
+
+def merge_fast(listeners: Mapping[Endpoint, Listener], metrics: Metrics) -> None:
+    """Bring what the fast path has counted into the metrics."""
+    for endpoint, one in listeners.items():
+        if isinstance(one, BothListeners) and one.fast is not None:
+            metrics.set_fast(endpoint, str(one.fast.address), one.fast.counted())
 
 
 def _read(path: Path) -> str:

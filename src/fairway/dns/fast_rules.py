@@ -1,0 +1,94 @@
+"""Which server blocks may be answered from finished answers, and how those must look.
+
+A block qualifies when no plugin in front of `kubernetes` could answer, change or watch its questions differently from
+one time to the next. Everything that does not qualify is answered by the plugins, always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fairway.config import corefile_settings as config
+from fairway.dns.chain import Chain
+from fairway.dns.kubernetes import Kubernetes
+from fairway.values.domain import Name, is_subdomain, longest_zone
+
+_HARMLESS = (
+    config.ReloadSettings,
+    config.ReadySettings,
+    config.HealthSettings,
+    config.PrometheusSettings,
+    config.ErrorsSettings,
+    config.AnySettings,
+    config.NsidSettings,
+    config.TransferSettings,
+)
+"""They answer or change only what the fast path leaves alone: other types, options, other ports."""
+
+
+class FastRules(NamedTuple):
+    """How finished answers of one block must look."""
+
+    plugin: Kubernetes
+    shuffles: bool = False
+    has_glue: bool = True
+    max_edns: int = 0
+    """Clients that can take more than this are answered by the plugins; 0 for no limit."""
+
+
+def fast_rules(chain: Chain, other_zones: Sequence[Name]) -> FastRules | None:
+    """What holds for a block, or None when it does not qualify.
+
+    `other_zones` are those of the other blocks at the same address: one inside a cluster zone would be passed over.
+    """
+    rules: FastRules | None = None
+    shuffles, has_glue, max_edns = False, True, 0
+    for settings in chain.settings.plugins:
+        match settings:
+            case config.KubernetesSettings():
+                rules = FastRules(chain.kubernetes[0][1], shuffles, has_glue, max_edns)
+                break
+            case config.LoadbalanceSettings() if not settings.prefer:
+                shuffles = True
+            case config.MinimalSettings():
+                has_glue = False
+            case config.BufsizeSettings():
+                max_edns = settings.size
+            case config.CacheSettings():
+                if _cache_covers(settings, chain):
+                    return None
+            case config.ExternalSettings() | config.HostsSettings():
+                if not _is_apart(settings.zones, chain):
+                    return None
+            case _:
+                if not isinstance(settings, _HARMLESS):
+                    return None
+    if rules is None or any(is_subdomain(other, zone) for other in other_zones for zone in _zones(chain)):
+        return None
+    return rules
+
+
+def _zones(chain: Chain) -> tuple[Name, ...]:
+    return chain.kubernetes[0][0].zones
+
+
+def _cache_covers(settings: config.CacheSettings, chain: Chain) -> bool:
+    """Cached answers count their TTL down; a zone that is cached is therefore not answered from finished ones.
+
+    Reverse zones are: there a Service's answer is not worth a second opinion, and its TTL starts anew.
+    """
+    for zone in _zones(chain)[:1]:
+        if longest_zone(zone, settings.zones) is None:
+            continue
+        is_success_kept = longest_zone(zone, settings.no_success) is None
+        is_denial_kept = longest_zone(zone, settings.no_denial) is None
+        if is_success_kept or is_denial_kept:
+            return True
+    return False
+
+
+def _is_apart(zones: tuple[Name, ...], chain: Chain) -> bool:
+    """No zone of one list holds a zone of the other."""
+    ours = _zones(chain)
+    return not any(is_subdomain(a, b) or is_subdomain(b, a) for a in zones for b in ours)
