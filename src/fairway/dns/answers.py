@@ -109,7 +109,8 @@ class FastAnswers:
 
     @staticmethod
     def _is_closed(plugin: Kubernetes, zone: Name) -> bool:
-        return not is_reverse(zone) and longest_zone(zone, plugin.options.fallthrough) is None
+        through = plugin.options.fallthrough
+        return not is_reverse(zone) and not any(is_subdomain(zone, f) or is_subdomain(f, zone) for f in through)
 
     # -- what there is
 
