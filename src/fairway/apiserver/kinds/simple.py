@@ -32,6 +32,15 @@ class NamespaceStrategy(Strategy):
         obj["spec"] = {**(obj.get("spec") or {}), "finalizers": [*kept, "kubernetes"]}
         obj["status"] = {"phase": "Active"}
 
+    def begin_create(self, call: Call, obj: Json) -> None:
+        """Where pods need an account, `default` is there from the first moment.
+
+        kube-apiserver lets a pod wait for the controller that makes it; here a client that makes a namespace and a pod
+        in one breath is served at once. The controller puts the account right when somebody deletes it.
+        """
+        if call.server.settings.require_accounts:
+            call.after.append(lambda: _make_default_account(call, obj["metadata"]["name"]))
+
     def prepare_update(self, call: Call, obj: Json, old: Json) -> None:
         obj["spec"] = {**(obj.get("spec") or {}), "finalizers": get(old, "spec", "finalizers")}
         if obj["spec"]["finalizers"] is None:
@@ -40,6 +49,13 @@ class NamespaceStrategy(Strategy):
 
     def fields(self, obj: Json) -> dict[str, str]:
         return {"status.phase": get(obj, "status", "phase") or ""}
+
+
+def _make_default_account(call: Call, namespace: str) -> None:
+    key = f"{namespace}/default"
+    if call.store.get("serviceaccounts", key) is None:
+        meta = {"name": "default", "namespace": namespace, "uid": call.new_uid(), "creationTimestamp": call.time}
+        call.server.write("serviceaccounts", key, {"metadata": meta}, call.now)
 
 
 # ---- Node --------------------------------------------------------------------------------------------------------
