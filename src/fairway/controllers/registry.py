@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from fairway.controllers.addresses import AddressRepairController, ServiceCIDRController
 from fairway.controllers.controller import Controller
 from fairway.controllers.daemonsets import DaemonSetController
 from fairway.controllers.deployments import DeploymentController
@@ -64,6 +65,8 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     Entry("taint-eviction-controller", lambda _: TaintEvictionController()),
     Entry("pod-garbage-collector-controller", lambda _: PodGarbageCollector(), ("podgc",)),
+    Entry("service-cidr-controller", lambda _: ServiceCIDRController()),
+    Entry("ipaddress-repair-controller", lambda _: AddressRepairController()),
     Entry("garbage-collector-controller", lambda _: GarbageCollector(), ("garbagecollector",)),
     Entry("namespace-controller", lambda _: NamespaceController(), ("namespace",)),
     Entry("serviceaccount-controller", lambda _: ServiceAccountController(), ("serviceaccount",)),
