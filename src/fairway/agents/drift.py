@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 COMPARE_SHARE = 1000
 """A compare may take a thousandth of the time: one that costs 0.3 s comes every 5 minutes at most."""
-ITEM_SECONDS = 1.5e-6
+ITEM_SECONDS = 3e-6
 """What a compare is expected to cost an item, until one was timed."""
 MANY = 500
 """Changed elements that are asked for one by one; when there are more, their container is read whole."""
