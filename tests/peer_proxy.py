@@ -129,8 +129,13 @@ def _kubeconfig(url: str) -> Mapping[str, Any]:
 
 
 @contextmanager
-def proxy_process(folder: Path, command: tuple[str, ...] = FAIRWAY, **more: Any) -> Iterator[ProxyProcess]:
-    """A proxy in a network namespace of its own, with one load balancer Service of two local endpoints."""
+def proxy_process(
+    folder: Path, command: tuple[str, ...] = FAIRWAY, before: Callable[[FakeApi], None] = lambda _: None, **more: Any
+) -> Iterator[ProxyProcess]:
+    """A proxy in a network namespace of its own, with one load balancer Service of two local endpoints.
+
+    `before` is done to the API server before the proxy starts; `more` goes into the configuration file.
+    """
     with netns.private(), FakeApi() as api:
         netns.run("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
         netns.run("ip", "address", "add", f"{NODE_IP}/24", "dev", "v0")
@@ -142,6 +147,7 @@ def proxy_process(folder: Path, command: tuple[str, ...] = FAIRWAY, **more: Any)
         proxy = ProxyProcess(api, folder)
         proxy.kubeconfig.write_text(json.dumps(_kubeconfig(api.url)))
         proxy.write_config(**more)
+        before(api)
         with proxy.log.open("wb") as log:
             process = subprocess.Popen([*command, "--config", str(folder / "config")], stdout=log, stderr=log)
         try:

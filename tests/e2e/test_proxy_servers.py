@@ -1,7 +1,11 @@
 """A running `fairway proxy`: its servers, and what a changed configuration file does to them."""
 
+from pathlib import Path
+
 import pytest
 
+import netns
+from fake_api import FakeApi
 from fake_storage import NODES, SERVICES, SLICES
 from peer_proxy import NODE_IP, endpoints, load_balancer, node, proxy_process
 
@@ -51,6 +55,23 @@ def test_an_api_server_that_goes_away_is_shown_and_harms_nothing(tmp_path):
         assert proxy.status(CHECK, "/", NODE_IP) == 200
         proxy.api.start()
         proxy.until(lambda: not proxy.ask(HEALTH, "/healthz").json["apiServer"]["stale"])
+
+
+def test_localhost_is_opened_only_when_the_kernel_has_the_rules_that_guard_it(tmp_path):
+    def is_open():
+        return Path("/proc/sys/net/ipv4/conf/all/route_localnet").read_text().strip() == "1"
+
+    with proxy_process(tmp_path, nodePortAddresses=["primary", "localhost"], before=FakeApi.hold_lists) as proxy:
+        proxy.until(lambda: proxy.status(HEALTH, "/livez") == 200)
+        assert not is_open()
+        proxy.api.release_lists()
+        proxy.until(is_open)
+        assert "localhost node ports, would let these in" in netns.run("nft", "list", "table", "ip", "fairway")
+
+
+def test_settings_that_fit_no_family_are_warned_of(tmp_path):
+    with proxy_process(tmp_path, clusterCIDR="fd00::/8") as proxy:
+        proxy.until(lambda: "clusterCIDR: no block of the primary family, IPv4" in proxy.log.read_text())
 
 
 def test_a_changed_file_is_applied_live_or_refused_whole(tmp_path):

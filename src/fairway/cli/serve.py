@@ -23,10 +23,17 @@ from fairway.cli.logs import apply_logging
 from fairway.cli.servers import Servers, Subjects
 from fairway.cli.sources import Sources, proxy_feeds, proxy_sources
 from fairway.cli.wiring import NftablesFamily, host_name, load_settings, make_families, uniform
-from fairway.config.proxy import ProxySettings, difference, health_check_addresses, node_name, serves_localhost
+from fairway.config.proxy import (
+    ProxySettings,
+    detect_families,
+    difference,
+    health_check_addresses,
+    node_name,
+    serves_localhost,
+)
 from fairway.config.proxy.sysctls import wanted_sysctls
 from fairway.io.host.clock import SystemClock
-from fairway.io.host.sysctl import apply_sysctls, online_cpus, set_oom_score_adj
+from fairway.io.host.sysctl import apply_sysctls, available_families, online_cpus, set_oom_score_adj
 from fairway.io.host.systemd import Systemd
 from fairway.io.host.tree import FileWatcher
 from fairway.io.http.service_health import ServiceHealthServers
@@ -34,7 +41,7 @@ from fairway.io.netlink.addresses import AddressWatch, Links
 from fairway.io.netlink.conntrack import Conntrack
 from fairway.state.tables import State, Writer
 from fairway.values.address import Address, Family
-from fairway.values.errors import ConfigError
+from fairway.values.errors import ConfigError, UnavailableError
 from fairway.values.names import ObjectName
 
 log = logging.getLogger("fairway.proxy")
@@ -102,16 +109,34 @@ class Proxy:
             await self.sources.close()
 
     def set_parameters(self) -> None:
-        """Kernel parameters as kube-proxy sets them; one that is refused is a warning."""
-        localhost = serves_localhost(self.settings, self.views.view(Family.IPV4).primary)
+        """Kernel parameters as kube-proxy sets them; one that is refused is a warning.
+
+        route_localnet only once the kernel has the rules that guard 127.0.0.0/8 (CVE-2020-8558).
+        """
+        primary = self.views.view(Family.IPV4).primary
+        localhost = self.agent.status.is_filled and serves_localhost(self.settings, primary)
         outcome = apply_sysctls(wanted_sysctls(self.settings, online_cpus(), localhost=localhost))
         for change in outcome.changed:
             log.info("sysctl name=%s before=%d after=%d", *change)
         refused = set_oom_score_adj(self.settings.oom_score_adj)
-        for warning in (*outcome.warnings, *((refused,) if refused else ())):
+        self._warn(*outcome.warnings, *((refused,) if refused else ()))
+
+    def _warn(self, *warnings: str) -> None:
+        """Once each."""
+        for warning in warnings:
             if warning not in self._warned:
                 self._warned.add(warning)
                 log.warning("%s", warning)
+
+    async def _filled(self) -> None:
+        """The kernel holds the plan."""
+        await self.agent.wait_filled()
+        self.set_parameters()
+        node_ips = [view.primary for view in map(self.views.view, Family) if view.primary is not None]
+        try:
+            self._warn(*detect_families(self.settings, node_ips, available_families()).warnings)
+        except UnavailableError as error:
+            self._warn(str(error))
 
     def _upkeep(self) -> list[Work]:
         own_ports = [kernel.port for kernel in self.kernels.values()]
@@ -199,8 +224,8 @@ class Proxy:
         apply_logging(new.logging)
         for kernel in self.kernels.values():
             kernel.settings = new
-        self.set_parameters()
         self.agent.node_changed(even_if_equal=True)
+        self.set_parameters()
         self.servers.settings_changed()
         self.service_health.set_addresses(self._health_check_addresses())
         self.metrics.reloaded("applied")
@@ -208,14 +233,14 @@ class Proxy:
 
     async def _programmed_once(self) -> None:
         """The kernel holds the plan, and remembers no UDP flow that contradicts it."""
-        await self.agent.wait_filled()
+        await self._filled()
         await self.cleaner.clean()
 
     async def _told_to_stop(self) -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        filled, stopped = asyncio.ensure_future(self.agent.wait_filled()), asyncio.ensure_future(stop.wait())
+        filled, stopped = asyncio.ensure_future(self._filled()), asyncio.ensure_future(stop.wait())
         await asyncio.wait((filled, stopped), return_when=asyncio.FIRST_COMPLETED)
         if filled.done():
             gc.freeze()

@@ -6,7 +6,8 @@ import pytest
 
 import netns
 from fairway.config.proxy.sysctls import HASH_SIZE, Rule, Sysctl
-from fairway.io.host.sysctl import SysctlChange, apply_sysctls, online_cpus, set_oom_score_adj
+from fairway.io.host.sysctl import SysctlChange, apply_sysctls, available_families, online_cpus, set_oom_score_adj
+from fairway.values.address import Family
 
 CLOSE_WAIT = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait"
 LIBERAL = "/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal"
@@ -104,6 +105,18 @@ def test_oom_score_of_this_process_is_set_and_a_refusal_is_a_warning(tmp_path):
 def test_cpus_are_those_of_the_machine(tmp_path, online, count):
     (tmp_path / "online").write_text(online)
     assert online_cpus(str(tmp_path / "online")) == count
+
+
+@pytest.mark.kernel
+@pytest.mark.usefixtures("namespace")
+def test_ipv6_is_there_until_it_is_switched_off():
+    assert available_families() == (Family.IPV4, Family.IPV6)
+    Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
+    assert available_families() == (Family.IPV4,)
+
+
+def test_a_kernel_without_ipv6_has_ipv4_alone(tmp_path):
+    assert available_families(tmp_path) == (Family.IPV4,)
 
 
 def test_cpus_without_that_file_are_what_the_process_sees(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fairway.config.proxy.sysctls import SYS, Sysctl
+from fairway.values.address import Family
 
 OOM_SCORE_ADJ = "/proc/self/oom_score_adj"
 ONLINE_CPUS = "/sys/devices/system/cpu/online"
@@ -66,6 +67,15 @@ def online_cpus(path: str = ONLINE_CPUS) -> int:
         return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
     except (OSError, ValueError):
         return os.cpu_count() or 1
+
+
+def available_families(root: Path = Path("/")) -> tuple[Family, ...]:
+    """IPv4, and IPv6 unless the kernel lacks it or this thread's network namespace has it switched off."""
+    try:
+        is_off = int((root / "proc/sys/net/ipv6/conf/all/disable_ipv6").read_text()) != 0
+    except (OSError, ValueError):
+        is_off = True
+    return (Family.IPV4,) if is_off else (Family.IPV4, Family.IPV6)
 
 
 def display_name(path: str) -> str:
