@@ -73,6 +73,90 @@ def test_what_has_no_effect_is_one_warning_that_lists_it():
     assert loaded.warnings == (f"without effect in nftables mode, and ignored: {idle}",)
 
 
+@pytest.mark.parametrize("flag", ["--kube-api-content-type=application/json", "--iptables-min-sync-period=0"])
+def test_what_is_done_anyway_needs_no_warning(flag):
+    assert load(None, parse_flags([flag])).warnings == ()
+
+
+KUBEADM = """
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+bindAddress: 0.0.0.0
+bindAddressHardFail: false
+clientConnection:
+  acceptContentTypes: ""
+  burst: 0
+  contentType: ""
+  kubeconfig: /var/lib/kube-proxy/kubeconfig.conf
+  qps: 0
+clusterCIDR: 10.244.0.0/16
+configSyncPeriod: 0s
+conntrack:
+  maxPerCore: null
+  min: null
+  tcpBeLiberal: false
+  tcpCloseWaitTimeout: null
+  tcpEstablishedTimeout: null
+  udpStreamTimeout: 0s
+  udpTimeout: 0s
+detectLocal:
+  bridgeInterface: ""
+  interfaceNamePrefix: ""
+detectLocalMode: ""
+enableProfiling: false
+healthzBindAddress: ""
+hostnameOverride: ""
+iptables:
+  localhostNodePorts: null
+  masqueradeAll: false
+  masqueradeBit: null
+  minSyncPeriod: 0s
+  syncPeriod: 0s
+ipvs:
+  excludeCIDRs: null
+  minSyncPeriod: 0s
+  scheduler: ""
+  strictARP: false
+  syncPeriod: 0s
+  tcpFinTimeout: 0s
+  tcpTimeout: 0s
+  udpTimeout: 0s
+kind: KubeProxyConfiguration
+logging:
+  flushFrequency: 0
+  options:
+    json:
+      infoBufferSize: "0"
+    text:
+      infoBufferSize: "0"
+  verbosity: 0
+metricsBindAddress: ""
+mode: ""
+nftables:
+  masqueradeAll: false
+  masqueradeBit: null
+  minSyncPeriod: 0s
+  syncPeriod: 0s
+nodePortAddresses: null
+oomScoreAdj: null
+portRange: ""
+showHiddenMetricsForVersion: ""
+winkernel:
+  enableDSR: false
+  forwardHealthCheckVip: false
+  networkName: ""
+  rootHnsEndpointName: ""
+  sourceVip: ""
+"""
+"""What kubeadm writes into the ConfigMap kube-proxy: nothing but two values is said."""
+
+
+def test_kubeadms_file_means_the_defaults_and_is_no_reason_to_warn():
+    loaded = load(KUBEADM)
+    said = ["--kubeconfig=/var/lib/kube-proxy/kubeconfig.conf", "--cluster-cidr=10.244.0.0/16"]
+    assert loaded.settings == load(None, parse_flags(said)).settings
+    assert loaded.warnings == ()
+
+
 def test_zero_in_a_file_is_unset_but_by_flag_it_is_meant():
     text = HEAD + "mode: iptables\niptables: {minSyncPeriod: 0s, syncPeriod: 0s}\n"
     assert load(text).settings.min_sync_period == 1.0

@@ -50,6 +50,8 @@ class Field(NamedTuple):
     modes: frozenset[Mode] = EVERY
     """Where it has an effect; elsewhere it is accepted, with a warning when it differs from the default."""
     change: Change = Change.LIVE
+    done_anyway: tuple[Any, ...] = ()
+    """Values that ask for what is done without being asked: no warning."""
     attribute: str = ""
     """Its place in `ProxySettings`, where that does not follow from the path."""
 
@@ -104,6 +106,8 @@ _INTERFACE = kinds.Text(
 )
 _VERSION = kinds.Text("MAJOR.MINOR, such as 1.35", lambda text: re.fullmatch(r"(\d+\.\d+)?", text) is not None)
 _SCHEDULER = kinds.Text("the name of a scheduler", lambda text: re.fullmatch(r"[a-z0-9_-]{0,15}", text) is not None)
+NO_DELAY = 1e-9
+"""A minSyncPeriod of 0. A file cannot say 0, which reads as unset, but it can say 1ns."""
 _BIT = kinds.Int(0, 31)
 _COUNT = kinds.Int(0)
 _PERIOD = kinds.Duration(0, above=True)
@@ -136,8 +140,15 @@ FIELDS: tuple[Field, ...] = (
     Field("hostnameOverride", kinds.Text(), "", change=Change.RESTART),
     Field("featureGates", kinds.FeatureGates(), (), modes=NOWHERE),
     Field("clientConnection.kubeconfig", kinds.Text("a path"), "", change=Change.RESTART),
-    Field("clientConnection.acceptContentTypes", kinds.Text(), "", modes=NOWHERE),
-    Field("clientConnection.contentType", kinds.Text(), "application/vnd.kubernetes.protobuf", True, NOWHERE),
+    Field("clientConnection.acceptContentTypes", kinds.Text(), "", modes=NOWHERE, done_anyway=("application/json",)),
+    Field(
+        "clientConnection.contentType",
+        kinds.Text(),
+        "application/vnd.kubernetes.protobuf",
+        True,
+        NOWHERE,
+        done_anyway=("application/json",),
+    ),
     Field("clientConnection.qps", kinds.Number(), 5.0, True, NOWHERE),
     Field("clientConnection.burst", _COUNT, 10, True, NOWHERE),
     Field("logging.format", kinds.OneOf(LogFormat), LogFormat.TEXT, True),
@@ -194,7 +205,7 @@ FIELDS: tuple[Field, ...] = (
     Field("nftables.masqueradeBit", _BIT, 14, modes=NOWHERE),
     Field("nftables.masqueradeAll", kinds.Bool(), False, modes=frozenset({Mode.NFTABLES})),
     Field("nftables.syncPeriod", _PERIOD, 30.0, True, frozenset({Mode.NFTABLES})),
-    Field("nftables.minSyncPeriod", _TIME, 1.0, True, NOWHERE),
+    Field("nftables.minSyncPeriod", _TIME, 1.0, True, NOWHERE, done_anyway=(NO_DELAY,)),
     Field("winkernel.networkName", kinds.Text(), "", modes=NOWHERE),
     Field("winkernel.sourceVip", kinds.Text(), "", modes=NOWHERE),
     Field("winkernel.enableDSR", kinds.Bool(), False, modes=NOWHERE, attribute="winkernel.enable_dsr"),

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from fairway.config.document import Document, join_path, read_documents
-from fairway.config.proxy.fields import API_VERSION, BY_PATH, FIELDS, KIND, SECTIONS, Field
+from fairway.config.proxy.fields import API_VERSION, BY_PATH, FIELDS, KIND, NO_DELAY, SECTIONS, Field
 from fairway.config.proxy.flags import FLAGS, PORT, Flag
 from fairway.config.proxy.settings import (
     ClientConnection,
@@ -88,8 +88,6 @@ class Loaded(NamedTuple):
 
 
 _DEFAULT = Origin(Source.DEFAULT)
-_SMALLEST = 1e-9
-"""What a minSyncPeriod of 0 by flag becomes. A file cannot say 0 (it reads as unset), but it can say 1ns."""
 
 
 def load(text: str | None, flags: Mapping[str, str] | None = None, *, source: str = "", strict: bool = False) -> Loaded:
@@ -211,7 +209,7 @@ class _Load:
             self._problems.append(Problem(origin, "", f"{error}; wanted: {flag.value_kind.wanted}"))
             return None, origin
         if field.path.endswith(".minSyncPeriod") and value == 0:
-            value = _SMALLEST
+            value = NO_DELAY
         return value, origin
 
     def _apply_old_port_flags(self) -> None:
@@ -254,8 +252,8 @@ class _Load:
         idle = [f"--{flag.name}" for flag in FLAGS if flag.is_ignored and flag.name in self._flags]
         for field in FIELDS:
             said = self._origins[field.path].source is not Source.DEFAULT
-            is_default = self._values[field.path] == field.default_after(self._values)
-            if said and not is_default and settings.mode not in field.modes:
+            harmless = (field.default_after(self._values), *field.done_anyway)
+            if said and self._values[field.path] not in harmless and settings.mode not in field.modes:
                 idle.append(field.path)
         if idle:
             self._warnings.append(f"without effect in {settings.mode.value} mode, and ignored: {', '.join(idle)}")
