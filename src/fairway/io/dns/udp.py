@@ -152,11 +152,11 @@ class UdpListener(Answering):
         """Begin to answer."""
         self._loop.add_reader(self.socket.fileno(), self._readable)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop reading; answers under way are still sent."""
         self._loop.remove_reader(self.socket.fileno())
-        if not self._tasks:
-            self.socket.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.socket.close()
 
     def _readable(self) -> None:
         for _ in range(BATCH):

@@ -1,0 +1,149 @@
+"""Corefiles: what they say, and how mistakes in them are named."""
+
+from __future__ import annotations
+
+import pytest
+
+from fairway.config import corefile_settings as config
+from fairway.config.corefile import parse_corefile
+from fairway.config.corefile_servers import read_corefile
+from fairway.values.domain import from_text
+from fairway.values.errors import ConfigError
+
+KUBEADM = """.:53 {
+    errors
+    health {
+       lameduck 5s
+    }
+    ready
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+       pods insecure
+       fallthrough in-addr.arpa ip6.arpa
+       ttl 30
+    }
+    prometheus :9153
+    forward . /etc/resolv.conf {
+       max_concurrent 1000
+    }
+    cache 30 {
+       disable success cluster.local
+       disable denial cluster.local
+    }
+    loop
+    reload
+    loadbalance
+}
+"""
+
+
+def plugins(text: str) -> tuple[object, ...]:
+    return read_corefile(text, "Corefile", {}).servers[0].plugins
+
+
+def test_the_file_that_kubeadm_writes() -> None:
+    found = {type(p): p for p in plugins(KUBEADM)}
+    kubernetes = found[config.KubernetesSettings]
+    assert isinstance(kubernetes, config.KubernetesSettings)
+    assert kubernetes.zones == (from_text("cluster.local"), from_text("in-addr.arpa"), from_text("ip6.arpa"))
+    assert (kubernetes.pods, kubernetes.ttl) == ("insecure", 30)
+    assert found[config.HealthSettings] == config.HealthSettings(lameduck=5.0)
+    assert found[config.PrometheusSettings] == config.PrometheusSettings(":9153")
+    cache = found[config.CacheSettings]
+    assert isinstance(cache, config.CacheSettings)
+    assert (cache.success.longest, cache.no_success) == (30, (from_text("cluster.local"),))
+    forward = found[config.ForwardSettings]
+    assert isinstance(forward, config.ForwardSettings)
+    assert (forward.to, forward.max_concurrent) == (("/etc/resolv.conf",), 1000)
+
+
+def test_plugins_stand_in_the_order_in_which_they_are_asked() -> None:
+    names = [
+        type(p).__name__ for p in plugins(".:53 {\nforward . 1.1.1.1\ncache\nkubernetes cluster.local\nerrors\n}\n")
+    ]
+    assert names == ["ErrorsSettings", "CacheSettings", "KubernetesSettings", "ForwardSettings"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (".:53 {\n  kubernets cluster.local\n}\n", "Corefile:2: unknown directive 'kubernets' (known: acl, any,"),
+        (
+            ".:53 {\n  kubernetes cluster.local {\n    pod insecure\n  }\n}\n",
+            "Corefile:3: kubernetes: unknown property 'pod'",
+        ),
+        (
+            ".:53 {\n  kubernetes cluster.local {\n    pods maybe\n  }\n}\n",
+            "Corefile:3: pods: 'maybe' is not one of disabled",
+        ),
+        (
+            ".:53 {\n  kubernetes cluster.local {\n    ttl 3601\n  }\n}\n",
+            "Corefile:3: ttl: 3601 is not in the range [0, 3600]",
+        ),
+        (".:53 {\n  kubernetes in-addr.arpa\n}\n", "Corefile:2: kubernetes: non-reverse zone name must be used"),
+        (".:53 {\n  cache 0\n}\n", "Corefile:2: cache: 0 is not in the range"),
+        (
+            ".:53 {\n  cache {\n    prefetch 10 1m 95%\n  }\n}\n",
+            "Corefile:3: prefetch: 95 is not in the range [10, 90]",
+        ),
+        (".:53 {\n  forward .\n}\n", "Corefile:2: forward: takes at least 2 arguments"),
+        (".:53 {\n  forward . 1.1.1.1 {\n    policy best\n  }\n}\n", "Corefile:3: policy: 'best' is not one of random"),
+        (".:53 {\n  errors\n  errors\n}\n", "Corefile:3: errors: stands twice"),
+        (".:53 {\n  errors\n", "Corefile:1: a '{' is never closed"),
+        ('.:53 {\n  log "x\n}\n', "Corefile:2: a quote is opened and never closed"),
+        (".:70000 {\n errors\n}\n", "Corefile:1: .:70000: 70000 is not a port"),
+        ("a.b {\n errors\n}\na.b {\n errors\n}\n", "Corefile:4: the zone is already served by the block at Corefile:1"),
+        (".:53 {\n  import nothing\n}\n", "Corefile:2: import nothing: neither a snippet of that name nor a file"),
+        (".:53 {\n  rewrite name regex a( b\n}\n", "Corefile:2: rewrite: 'a(' is not a regular expression"),
+        (".:53 {\n  reload 1s\n}\n", "Corefile:2: reload: the interval must be 2s or longer"),
+        (".:53 {\n  transfer\n}\n", "Corefile:2: transfer: needs a line 'to ADDRESS"),
+        ("quic://. {\n errors\n}\n", "Corefile:1: quic://.: quic:// is not served here"),
+    ],
+)
+def test_mistakes_are_named_with_file_and_line(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_corefile(text, "Corefile", {})
+    assert str(caught.value).startswith(problem)
+
+
+def test_snippets_imports_environment_quotes_and_comments() -> None:
+    text = """(shared) {
+    errors  # said once
+    forward . {$UPSTREAM}
+}
+import servers/*
+example.org, example.net:1053 {
+    import shared
+    log . "{remote} asks" {
+        class denial error
+    }
+}
+"""
+    files = {"servers/*": [("servers/a", "a.test {\n whoami\n}\n")]}
+    found = read_corefile(text, "Corefile", {"UPSTREAM": "192.0.2.1"}, lambda pattern: files[pattern])
+    assert [s.place for s in found.servers] == ["servers/a:1", "Corefile:6"]
+    assert [(k.zone, k.port) for k in found.servers[1].keys] == [
+        (from_text("example.org"), 53),
+        (from_text("example.net"), 1053),
+    ]
+    log = next(p for p in found.servers[1].plugins if isinstance(p, config.LogSettings))
+    assert (log.format, log.classes) == ("{remote} asks", frozenset({"denial", "error"}))
+    forward = next(p for p in found.servers[1].plugins if isinstance(p, config.ForwardSettings))
+    assert forward.to == ("192.0.2.1",)
+    assert found.files == ("Corefile", "servers/a")
+
+
+def test_a_cidr_block_becomes_reverse_zones() -> None:
+    found = read_corefile("10.1.0.0/23 {\n whoami\n}\n", "Corefile", {}).servers[0]
+    assert found.zones == (from_text("0.1.10.in-addr.arpa"), from_text("1.1.10.in-addr.arpa"))
+
+
+def test_an_empty_file_answers_who_is_asking() -> None:
+    assert [type(p).__name__ for p in plugins("")] == ["LogSettings", "WhoamiSettings"]
+
+
+def test_a_block_keeps_lines_and_blocks_within() -> None:
+    (block,) = parse_corefile("a b {\n x 1 {\n y 2\n }\n}\n", "F", {})
+    assert block.keys == ("a", "b")
+    assert block.directives[0].block is not None
+    assert block.directives[0].block[0].args == ("2",)
+    assert block.directives[0].block[0].place == ("F", 3)

@@ -1,0 +1,170 @@
+"""Whatever comes in, an answer goes out that fits, or nothing; and plugins do what their lines say."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import dns.message
+import dns.rcode
+
+from dns_cases import query_bytes
+from dns_world import MemoryServer, MemoryWorld, ScriptedUpstream, endpoint_slice, namespace, service
+from fairway.dns.model import Transport
+from fairway.dns.server import Peer
+
+ANSWERS = [
+    {"qname": "www.example.org.", "qtype": "A", "rcode": "NOERROR", "answer": [["www.example.org.", "A", "192.0.2.1"]]},
+    {"qname": "v4.example.org.", "qtype": "A", "rcode": "NOERROR", "answer": [["v4.example.org.", "A", "192.0.2.9"]]},
+]
+
+
+def ask(server: MemoryServer, name: str, kind: str = "A", peer: Peer | None = None, **more: Any) -> dns.message.Message:
+    replies = server.ask(query_bytes({"qname": name, "qtype": kind, **more}), peer)
+    return dns.message.from_wire(replies[0])
+
+
+def texts(reply: dns.message.Message) -> list[str]:
+    return [f"{r.name} {dns.rdatatype.to_text(r.rdtype)} {d}" for r in reply.answer for d in r]
+
+
+def server_of(plugins: str, upstream: ScriptedUpstream | None = None) -> MemoryServer:
+    return MemoryServer(f".:53 {{\n{plugins}\n}}\n", (), MemoryWorld(upstream or ScriptedUpstream(ANSWERS)))
+
+
+def test_mutated_messages_get_an_answer_that_fits_or_none() -> None:
+    dice = random.Random(7)
+    objects = [namespace("default"), service("web"), service("peers", "None")]
+    objects.append(endpoint_slice("p", "peers", [f"10.1.0.{i}" for i in range(1, 200)]))
+    corefile = (
+        ".:53 {\nerrors\nany\ncache 30\nkubernetes cluster.local in-addr.arpa {\npods insecure\n}\n"
+        "forward . 192.0.2.53\n}\n"
+    )
+    server = MemoryServer(corefile, objects, MemoryWorld(ScriptedUpstream(ANSWERS)))
+    names = (
+        "web.default.svc.cluster.local",
+        "peers.default.svc.cluster.local",
+        "www.example.org",
+        "1.0.0.10.in-addr.arpa",
+    )
+    seeds = [
+        query_bytes({"qname": name, "qtype": kind} | edns)
+        for name in names
+        for kind in ("A", "SRV", "PTR", "ANY", "TXT", "AXFR")
+        for edns in ({}, {"edns": {"udp_size": 1232, "options": {"10": "0102030405060708"}}})
+    ]
+    for _ in range(20_000):
+        data = bytearray(dice.choice(seeds))
+        for _ in range(dice.randrange(4)):
+            data[dice.randrange(len(data))] = dice.randrange(256)
+        data = data[: dice.randrange(len(data) + 1)] if dice.random() < 0.2 else data
+        replies = server.ask(bytes(data))
+        assert len(replies) <= 1
+        for reply in replies:
+            assert reply[:2] == data[:2]
+            assert reply[2] & 0x80
+            assert len(reply) <= (65535 if int.from_bytes(data[10:12], "big") else 512)
+
+
+def test_rewritten_names_come_back_as_they_were_asked() -> None:
+    server = server_of("rewrite name suffix .shop.test .example.org answer auto\nforward . 192.0.2.53")
+    assert texts(ask(server, "www.shop.test")) == ["www.shop.test. A 192.0.2.1"]
+
+
+def test_a_rewritten_type_asks_for_the_other_one() -> None:
+    server = server_of("rewrite type AAAA A\nforward . 192.0.2.53")
+    assert texts(ask(server, "www.example.org", "AAAA")) == ["www.example.org. A 192.0.2.1"]
+
+
+def test_a_template_fills_groups_in() -> None:
+    server = server_of(
+        "template IN A example.test {\n"
+        "match ^ip-(?P<a>[0-9]+)-(?P<b>[0-9]+)[.]example[.]test[.]$\n"
+        'answer "{{ .Name }} 60 IN A 10.0.{{ .Group.a }}.{{ .Group.b }}"\n'
+        "fallthrough\n}\nforward . 192.0.2.53"
+    )
+    assert texts(ask(server, "ip-3-4.example.test")) == ["ip-3-4.example.test. A 10.0.3.4"]
+    assert ask(server, "other.example.test").rcode() == dns.rcode.NXDOMAIN
+
+
+def test_hosts_answer_both_ways_and_pass_the_rest_on() -> None:
+    server = server_of("hosts {\n10.9.9.9 db.test cache.test\nfallthrough\n}\nforward . 192.0.2.53")
+    assert texts(ask(server, "db.test")) == ["db.test. A 10.9.9.9"]
+    assert texts(ask(server, "9.9.9.10.in-addr.arpa", "PTR")) == [
+        "9.9.9.10.in-addr.arpa. PTR db.test.",
+        "9.9.9.10.in-addr.arpa. PTR cache.test.",
+    ]
+    assert texts(ask(server, "www.example.org")) == ["www.example.org. A 192.0.2.1"]
+
+
+def test_an_access_list_blocks_filters_and_drops() -> None:
+    server = server_of(
+        "acl {\nallow net 10.0.0.1/32\nblock type A net 10.0.0.0/8\nfilter type MX net *\n"
+        "drop net 192.168.0.0/16\n}\nforward . 192.0.2.53"
+    )
+    assert ask(server, "www.example.org", peer=Peer(client=bytes((10, 0, 0, 1)))).rcode() == dns.rcode.NOERROR
+    assert ask(server, "www.example.org", peer=Peer(client=bytes((10, 0, 0, 2)))).rcode() == dns.rcode.REFUSED
+    assert texts(ask(server, "www.example.org", "MX")) == []
+    query = query_bytes({"qname": "www.example.org", "qtype": "A"})
+    assert server.ask(query, Peer(client=bytes((192, 168, 0, 1)))) == []
+
+
+def test_ipv6_clients_get_addresses_made_from_ipv4() -> None:
+    server = server_of("dns64\nforward . 192.0.2.53")
+    client = bytes.fromhex("fd00" + "00" * 13 + "01")
+    reply = ask(server, "v4.example.org", "AAAA", Peer(client=client))
+    assert texts(reply) == ["v4.example.org. AAAA 64:ff9b::c000:209"]
+    assert texts(ask(server, "v4.example.org", "AAAA")) == []
+
+
+def test_any_is_answered_with_one_record() -> None:
+    assert [r.rdtype for r in ask(server_of("any\nforward . 192.0.2.53"), "www.example.org", "ANY").answer] == [13]
+
+
+def test_nsid_is_given_to_whoever_asks() -> None:
+    server = server_of("nsid dns-1\nforward . 192.0.2.53")
+    reply = ask(server, "www.example.org", edns={"udp_size": 1232, "options": {"3": ""}})
+    assert [(o.otype, o.to_wire()) for o in reply.options] == [(3, b"dns-1")]
+
+
+def test_too_many_concurrent_queries_are_refused() -> None:
+    server = server_of("errors\nforward . 192.0.2.53 {\nmax_concurrent 1\n}")
+    server.chains[0].forwards[0].concurrent = 1
+    assert ask(server, "www.example.org").rcode() == dns.rcode.REFUSED
+    assert "concurrent queries exceeded maximum 1" in server.world.lines[0]
+
+
+def test_a_dead_upstream_is_servfail_and_a_stale_answer_is_better() -> None:
+    upstream = ScriptedUpstream(ANSWERS)
+    server = server_of("cache 30 {\nserve_stale 1h\n}\nforward . 192.0.2.53", upstream)
+    assert texts(ask(server, "www.example.org")) == ["www.example.org. A 192.0.2.1"]
+    upstream.is_dead = True
+    server.world.time += 100
+    stale = ask(server, "www.example.org")
+    assert (texts(stale), stale.answer[0].ttl) == (["www.example.org. A 192.0.2.1"], 0)
+    server.world.run_background()
+    assert ask(server, "v4.example.org").rcode() == dns.rcode.SERVFAIL
+
+
+def test_popular_names_are_fetched_before_they_expire() -> None:
+    upstream = ScriptedUpstream(ANSWERS)
+    server = server_of("cache 30 {\nprefetch 2 1m 50%\n}\nforward . 192.0.2.53", upstream)
+    for _ in range(4):
+        ask(server, "www.example.org")
+        server.world.time += 6
+    server.world.run_background()
+    server.world.time += 10
+    assert ask(server, "www.example.org").answer[0].ttl > 15
+    assert len(upstream.asked) == 2
+
+
+def test_a_zone_is_transferred_whole_and_only_over_tcp() -> None:
+    objects = [namespace("default"), *(service(f"s{i}", f"10.2.{i // 250}.{i % 250 + 1}") for i in range(900))]
+    server = MemoryServer(".:53 {\ntransfer {\nto *\n}\nkubernetes cluster.local\n}\n", objects)
+    query = query_bytes({"qname": "cluster.local", "qtype": "AXFR"})
+    assert dns.message.from_wire(server.ask(query)[0]).rcode() == dns.rcode.REFUSED
+    replies = server.ask(query, Peer(Transport.TCP))
+    assert len(replies) > 1
+    records = [r for data in replies for r in dns.message.from_wire(data, xfr=True, one_rr_per_rrset=True).answer]
+    assert [records[0].rdtype, records[-1].rdtype] == [6, 6]
+    assert sum(r.rdtype == 1 for r in records) == 900
