@@ -101,6 +101,11 @@ def incompatible_sets(found: dict[str, SetSpec], wanted: Skeleton) -> list[str]:
     )
 
 
+def can_hold(wanted: SetSpec, found: SetSpec | None) -> bool:
+    """Whether the elements of a set that was found may be put into the one that is wanted."""
+    return found is not None and (found.key, found.data) == (wanted.key, wanted.data) and found.size <= wanted.size
+
+
 def _flush(found: Skeleton, name: str) -> tuple[Message, ...]:
     chain: Chain = found.chains[name]
     return (encode.flush_chain(found.family, name),) if chain.rules else ()

@@ -89,8 +89,8 @@ class NftablesKernel:
             return ["table was missing"]
         wanted = build_skeleton(settings)
         if others := changes.incompatible_sets(found.sets, wanted):
-            kept = () if layout.AFFINITY in others else reader.dump_raw(self.family, layout.AFFINITY)
-            self._rebuild(items(), tuple(kept))
+            fits = changes.can_hold(wanted.sets[layout.AFFINITY], found.sets.get(layout.AFFINITY))
+            self._rebuild(items(), tuple(reader.dump_raw(self.family, layout.AFFINITY)) if fits else ())
             return [f"set {name} had another layout" for name in others]
         grown = self._grown or _grown_in(found)
         made = changes.difference(found, build_skeleton(settings, grown.timeouts, grown.lengths))
