@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import socket
-import struct
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import groupby
-from multiprocessing.connection import Connection
 
 import pytest
 
@@ -21,6 +17,8 @@ from fairway.dataplanes.nftables.layout import Policy
 from fairway.reconcile.difference import Difference
 from fairway.reconcile.items import Item
 from fairway.values.address import Address, Family
+from fairway.values.protocol import Protocol
+from flood import flooded
 from nft_world import World, settings_of, world_of
 from node import PORT
 
@@ -62,44 +60,6 @@ def sticky(world: World, numbers: list[int], target: Address) -> list[Item]:
     return [items.timeout(60), *items.sticky_backends(SVC, targets), *shown]
 
 
-def flood(namespace: int, family: Family, kind: int, target: tuple[str, int], result: Connection) -> None:
-    """Connections, or datagrams from ever new ports, until told to stop; reports how many and how many failed."""
-    sent = failed = 0
-    is_v4 = family is Family.IPV4
-    with netns.entered(namespace):
-        while not result.poll():
-            for _ in range(64):
-                with socket.socket(socket.AF_INET if is_v4 else socket.AF_INET6, kind) as client:
-                    client.settimeout(2)
-                    # reset when closed: no port is kept from being used again
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    try:
-                        client.connect(target)
-                        if kind == socket.SOCK_DGRAM:
-                            client.send(b"x")
-                    except OSError:
-                        failed += 1
-                    sent += 1
-    result.send((sent, failed))
-
-
-@contextmanager
-def flooded(world: World, kind: int, target: Address) -> Iterator[dict[str, int]]:
-    """A flood as long as the block lasts; what came of it stands in the result afterwards."""
-    ours, theirs = multiprocessing.Pipe()
-    arguments = (world.node.outside, world.plan.family, kind, (str(target), 80), theirs)
-    sender = multiprocessing.get_context("fork").Process(target=flood, args=arguments)
-    outcome: dict[str, int] = {}
-    sender.start()
-    try:
-        yield outcome
-        ours.send("stop")
-        outcome["sent"], outcome["failed"] = ours.recv()
-    finally:
-        sender.kill()
-        sender.join()
-
-
 def churn(reconciler: Reconciler, world: World, make: Maker, target: Address) -> None:
     """Change the backends as fast as possible for a while."""
     dice = random.Random(1)
@@ -123,7 +83,7 @@ def test_no_datagram_is_lost_or_untranslated_while_backends_change(family: Famil
         target = world.plan.service(1)
         reconciler = Reconciler(world)
         reconciler.want(make(world, [0, 1, 2], target))
-        with flooded(world, socket.SOCK_DGRAM, target) as outcome:
+        with flooded(world.node.outside, socket.SOCK_DGRAM, target) as outcome:
             churn(reconciler, world, make, target)
         world.node.settle(world.node.outside, family)
         received = world.node.received(family)
@@ -140,8 +100,46 @@ def test_no_connection_fails_while_backends_change(family: Family, make: Maker) 
         target = world.plan.service(1)
         reconciler = Reconciler(world)
         reconciler.want(make(world, [0, 1, 2], target))
-        with flooded(world, socket.SOCK_STREAM, target) as outcome, world.node.accepting(family):
+        with flooded(world.node.outside, socket.SOCK_STREAM, target) as outcome, world.node.accepting(family):
             churn(reconciler, world, make, target)
         assert outcome["failed"] == 0
         assert outcome["sent"] > 500
         assert reconciler.transactions > 200
+
+
+@both_families
+@pytest.mark.parametrize("make", [plain, sticky])
+def test_no_datagram_is_lost_while_the_whole_table_is_made_anew(family: Family, make: Maker) -> None:
+    """As after an update of Fairway that changes the layout of a set."""
+    settings = settings_of(family)
+    with world_of(settings) as world:
+        target = world.plan.service(1)
+        network = items.network(layout.PODS, world.plan.pods)
+        wanted = [network, *make(world, [0, 1, 2], target), *many_others(world)]
+        Reconciler(world).want(wanted)
+        remembered = remember(world, target)
+        kept_count = 0
+        with flooded(world.node.outside, socket.SOCK_DGRAM, target) as outcome:
+            for size in (1 << 21, 1 << 22, 1 << 23):
+                said = world.kernel.ensure_skeleton(settings._replace(affinity_size=size), lambda: wanted)
+                assert said == ["set affinity had another layout"]
+                kept_count += remembered.items() <= world.dump(layout.AFFINITY).items()
+        world.node.settle(world.node.outside, family)
+        received = world.node.received(family)
+        assert untranslated(world, target) == []
+        assert outcome["failed"] == 0
+        assert sum(received.values()) == outcome["sent"] > 100
+        assert kept_count == 3
+        assert len(world.dump(layout.FRONTENDS)) > 5000
+
+
+def many_others(world: World) -> list[Item]:
+    """So many that making the table takes a while."""
+    addresses = [world.plan.service(1000 + n) for n in range(3000)]
+    return [item for address in addresses for item in items.frontend(address, svc=90)]
+
+
+def remember(world: World, target: Address) -> dict[bytes, bytes]:
+    """An affinity of a client that is not among those who flood, if the service has affinity."""
+    world.send(Protocol.UDP, world.plan.caller, target)
+    return world.dump(layout.AFFINITY)
