@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from itertools import pairwise
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -116,14 +117,28 @@ def test_a_set_without_its_elements_is_refused_never_passed_on(container: str, f
     had_any = bool(made[container])
     made[container].clear()
     found = trace(TO_WEB, made, VIEW)
-    assert found.fate is (Fate.REJECT if had_any else Fate.FORWARD)
+    # without its count a set is still entered at place 0
+    is_refused = had_any and container != layout.COUNTS
+    assert found.fate is (Fate.REJECT if is_refused else Fate.FORWARD)
+    assert sum(t.probability for t in found.targets) == (0 if is_refused else 1)
 
 
-def test_one_missing_backend_leaves_the_others_with_their_share() -> None:
-    made = elements(a_node(service(), TWO))
-    made[layout.BACKENDS].pop(next(iter(made[layout.BACKENDS])))
+@pytest.mark.parametrize(
+    ("fields", "missing", "expected"),
+    [
+        ({}, 0, {"10.0.1.2": 1 / 2 + 1 / 4}),  # drawn twice, then place 0, which is the missing one
+        ({}, 1, {"10.0.1.1": 1}),
+        ({"sessionAffinity": "ClientIP"}, 0, {"10.0.1.2": 1 / 2 + 1 / 4 + 1 / 8}),
+        ({"sessionAffinity": "ClientIP"}, 1, {"10.0.1.1": 1}),
+    ],
+)
+def test_a_missing_backend_is_drawn_again(fields: dict[str, str], missing: int, expected: dict[str, float]) -> None:
+    made = elements(a_node(service(**fields), TWO))
+    places = layout.BACKEND_IDS if fields else layout.BACKENDS
+    (gone,) = [key for key in made[places] if layout.unpack_place_key(cast("bytes", key))[0] == missing]
+    del made[places][gone]
     found = trace(TO_WEB, made, VIEW)
-    assert [(str(t.address), t.probability) for t in found.targets] == [("10.0.1.2", 0.5)]
+    assert {str(t.address): t.probability for t in found.targets} == expected
 
 
 def test_a_redirected_backend_is_followed() -> None:

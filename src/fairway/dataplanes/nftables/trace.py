@@ -6,7 +6,7 @@ things up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -140,11 +140,12 @@ class _Walk:
         data = self.elements[layout.COUNTS].get(layout.svc_key(svc))
         count, name = layout.unpack_count(data) if data is not None else (0, "")
         self.note(layout.COUNTS, f"svc {svc}", f"{count} backends" if data else "no element", name)
-        for index in range(count):
-            found = self.backend(index, svc, entry.policy >= Policy.AFFINITY_BASE)
-            if found is not None:
-                address, port = found
-                yield Target(address, port, 1 / count, self.is_masqueraded(address, flags))
+        has_affinity = entry.policy >= Policy.AFFINITY_BASE
+        found = [self.backend(index, svc, has_affinity) for index in range(count or 1)]
+        shares = _shares(found, count, tries=3 if has_affinity else 2)
+        for target, share in zip(found, shares, strict=True):
+            if target is not None:
+                yield Target(*target, share, self.is_masqueraded(target[0], flags))
 
     def backend(self, index: int, svc: int, has_affinity: bool) -> tuple[Address, int] | None:
         place = layout.place_key(index, svc)
@@ -171,6 +172,13 @@ class _Walk:
         if flags & Flag.MASQUERADE_OUTSIDE:
             return not self.is_pod()
         return bool(flags & Flag.MASQUERADE_NODE) and self.is_node() and not self.is_pod()
+
+
+def _shares(found: Sequence[object | None], count: int, tries: int) -> list[float]:
+    """The chance of each place: a place without backend has the packet drawn again, and at last go to place 0."""
+    missed = found.count(None) / count if count else 1.0
+    again = sum(missed**n for n in range(tries)) / count if count else 0.0
+    return [again + (missed**tries if place == 0 else 0.0) for place in range(len(found))]
 
 
 def trace(packet: Packet, elements: Elements, view: NodeView) -> Trace:
