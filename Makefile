@@ -1,5 +1,5 @@
 # Each target works from a fresh clone. `make up` and `make test` are all that the README asks for.
-.PHONY: help setup up test lint lock bench-sync peers nft-versions test-peers
+.PHONY: help setup up test lint lock bench-sync bench-conntrack peers nft-versions test-peers
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 
@@ -23,6 +23,9 @@ test: lint      ## lint, then every test that needs no peers
 
 bench-sync: setup ## cold start, change, burst, memory, first connect; a table in docs/performance.md
 	@$(PY) bench/sync.py $(ARGS)
+
+bench-conntrack: setup ## removing stale UDP flows beside 20,000 others; a table in docs/performance.md
+	@$(PY) bench/conntrack.py $(ARGS)
 
 peers: setup    ## the real kube-proxy, kube-apiserver and others, from their Go modules, into .peers/
 	@tools/peers .peers $(ARGS)

@@ -14,6 +14,7 @@ from fairway.agents.family import FamilySync, WriteOutcome
 from fairway.agents.proxy import ProxyAgent, ProxyParts
 from fairway.dataplanes.nftables import layout
 from fairway.dataplanes.nftables.dataplane import NftablesDataplane
+from fairway.plan.model import PlannedPort
 from fairway.plan.planner import PortChange
 from fairway.plan.view import NodeView
 from fairway.reconcile.difference import Drift
@@ -57,12 +58,13 @@ class Cleaner:
 
     def __init__(self) -> None:
         self.noted: list[str] = []
+        self.checked: list[str] = []
 
     def note(self, changes: Iterable[PortChange]) -> None:
         self.noted += [str(change.name) for change in changes]
 
-    def note_all(self, ports: Iterable[Any]) -> None:
-        list(ports)
+    def note_all(self, ports: Iterable[PlannedPort]) -> None:
+        self.checked += [str(port.name) for port in ports]
 
 
 class Watching:
@@ -259,10 +261,37 @@ def test_a_refused_operation_is_tried_again_later_and_the_rest_is_in() -> None:
     run(scenario)
 
 
-def test_a_wiped_kernel_is_mended() -> None:
+def test_every_flow_is_checked_at_the_start() -> None:
     async def scenario(world: World) -> None:
+        assert world.cleaner.checked == ["ns/web:http/tcp"]
+
+    run(scenario)
+
+
+def test_flows_are_checked_again_when_what_was_refused_is_in() -> None:
+    async def scenario(world: World) -> None:
+        def no_hairpin(steps: list[Operation]) -> WriteError | None:
+            bad = [s for s in steps if s.item.container == layout.HAIRPIN]
+            return refusal(bad[0]) if bad else None
+
+        world.kernel.fails = no_hairpin  # type: ignore[assignment]
+        world.put("10.0.1.2")
+        world.agent.changed()
+        assert world.cleaner.noted == ["ns/web:http/tcp"]
+        world.cleaner.checked.clear()
+        world.kernel.fails = working
+        await until(lambda: world.cleaner.checked == ["ns/web:http/tcp"])
+        assert world.is_right
+
+    run(scenario)
+
+
+def test_a_wiped_kernel_is_mended_and_flows_of_that_time_are_checked() -> None:
+    async def scenario(world: World) -> None:
+        world.cleaner.checked.clear()
         world.kernel.wipe()
         world.agent.lost(Family.IPV4, "table gone")
         await until(lambda: world.is_right)
+        await until(lambda: world.cleaner.checked == ["ns/web:http/tcp"])
 
     run(scenario)

@@ -125,6 +125,15 @@ class TestRememberedFlows:
         command.until(lambda: self.send(world, question).target == FRONTENDS[frontend][3].format(2))
 
 
+@pytest.mark.parametrize("damage", ["delete table ip fairway", "flush map ip fairway frontends"])
+def test_flows_that_were_made_while_rules_were_missing_are_removed(damage, world: World, command: Command) -> None:
+    question = packet("10.0.0.2", "172.30.0.10", 53, "udp")
+    command.replace([node(), service(), *slices(1)])
+    netns.run("nft", *damage.split())
+    world.attempt(question, CLIENT_PORT)  # past the missing rules, most likely
+    command.until(lambda: world.attempt(question, CLIENT_PORT).target == "10.180.0.1:5353")
+
+
 def test_flows_that_went_stale_while_no_proxy_ran_are_removed_at_its_start(world: World, tmp_path: Path) -> None:
     question = packet("10.0.0.2", "172.30.0.10", 53, "udp")
     with FakeApi() as api:

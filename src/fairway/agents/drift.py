@@ -113,4 +113,5 @@ async def compare_for_ever(
         started = clock.now()
         drifts = sum([await agent.compare(family) for family in families])
         cost = clock.now() - started
+        await agent.check_flows()
         log.debug("compared seconds=%.3f drifts=%d", cost, drifts)

@@ -29,6 +29,9 @@ from fairway.values.names import ObjectName
 
 log = logging.getLogger(__name__)
 
+FLOW_CHECK_CHUNK = 2000
+"""Services whose flows are noted before the loop may do something else: about a millisecond."""
+
 
 class Views(Protocol):
     """This node, from its Node object, its interfaces and the settings."""
@@ -118,6 +121,10 @@ class ProxyAgent:
         """The views of this node have to be asked for again."""
         self._unnoted: list[PortChange] = []
         """Service ports that changed, of which the cleaner hears once the kernel holds the change."""
+        self._are_flows_doubtful = False
+        """The kernel was not as the plan says for a while, and now is."""
+        self._is_incomplete = False
+        """The kernel refuses a part of the plan."""
         self._sources: Sequence[Source] = ()
         self._triggers: list[tuple[Family, float]] = []
         self._filled = asyncio.Event()
@@ -165,6 +172,8 @@ class ProxyAgent:
             self._wake.clear()
             if self._is_lost:
                 await self._until_done(self._reload)
+            if self._are_flows_doubtful:
+                await self.check_flows()
 
     async def _until_done(self, work: Callable[[], Any]) -> None:
         """Do it, and again after a while when the kernel refuses."""
@@ -197,9 +206,7 @@ class ProxyAgent:
             sum(o.operations for o in outcomes),
             parts.clock.now() - started,
         )
-        if parts.cleaner is not None:
-            rows = (row for sync in parts.families.values() for row in sync.planner.all_planned())
-            parts.cleaner.note_all(port for row in rows for port in row.ports)
+        await self.check_flows()
         self._filled.set()
         self._round()
 
@@ -210,6 +217,7 @@ class ProxyAgent:
             for line in sync.reload():
                 log.warning("skeleton family=%s mended=%r", family, line)
         self._is_lost = False
+        self._are_flows_doubtful = True
         self._round(started)
         if self._is_lost:
             raise KernelError(f"still not as believed after reading anew: {self.status.last_error}", errno.EAGAIN)
@@ -234,6 +242,31 @@ class ProxyAgent:
         if self._unnoted and parts.cleaner is not None:
             parts.cleaner.note(self._unnoted)
         self._unnoted = []
+        if any(outcome.refused or outcome.is_lost for outcome in outcomes):
+            self._is_incomplete = True  # what is not in yet makes new stale flows
+        elif self._is_incomplete:
+            self._is_incomplete = False
+            self._doubt_flows()
+
+    def _doubt_flows(self) -> None:
+        self._are_flows_doubtful = True
+        self._wake.set()
+
+    async def check_flows(self) -> None:
+        """Have every remembered flow held against the plan, which is walked a piece at a time.
+
+        Packets that came while the kernel did not hold the plan may have left flows that contradict it.
+        """
+        self._are_flows_doubtful = False
+        cleaner = self._parts.cleaner
+        if cleaner is None:
+            return
+        for sync in self._parts.families.values():
+            names = [row.name for row in sync.planner.all_planned()]
+            for start in range(0, len(names), FLOW_CHECK_CHUNK):
+                rows = [sync.planner.planned(name) for name in names[start : start + FLOW_CHECK_CHUNK]]
+                cleaner.note_all(port for row in rows if row for port in row.ports)
+                await asyncio.sleep(0)
 
     def _plan(self, changed: Changes) -> list[ServiceChange]:
         parts = self._parts
@@ -334,6 +367,7 @@ class ProxyAgent:
         if not drifts:
             return
         self.status.drifts += len(drifts)
+        self._doubt_flows()
         show = self._parts.families[family].show
         for drift in drifts[:10]:
             expected, found = (show(drift.container, drift.key, value) for value in (drift.expected, drift.found))

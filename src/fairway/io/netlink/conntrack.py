@@ -111,7 +111,7 @@ class Conntrack:
 
     def _plan(self, destinations: Collection[Destination]) -> list[Lookup]:
         """Kernels before 5.8 pass over a filter; one that refuses it is not asked again."""
-        return plan_lookups(destinations, self.count(), _buckets()) if self._can_filter else [EVERYTHING]
+        return plan_lookups(destinations, self.count(), bucket_count()) if self._can_filter else [EVERYTHING]
 
     def delete(self, flows: Sequence[Flow]) -> int:
         """Delete these entries; returns how many were still there. Raises KernelError when the kernel refuses one."""
@@ -166,7 +166,7 @@ def _only(ports: set[int]) -> int | None:
     return next(iter(ports)) if len(ports) == 1 else None
 
 
-def _buckets() -> int:
+def bucket_count() -> int:
     """The size of the hash table, which all network namespaces share."""
     try:
         return int(Path("/proc/sys/net/netfilter/nf_conntrack_buckets").read_text(encoding="ascii"))
