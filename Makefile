@@ -1,5 +1,5 @@
 # Each target works from a fresh clone. `make up` and `make test` are all that the README asks for.
-.PHONY: help setup up test lint lock bench-sync bench-conntrack peers nft-versions test-peers
+.PHONY: help setup up test test-slow lint lock bench-sync bench-conntrack peers nft-versions test-peers
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 
@@ -20,6 +20,9 @@ lint: setup     ## ruff, mypy strict, import rules
 
 test: lint      ## lint, then every test that needs no peers
 	@$(PY) -m pytest $(ARGS)
+
+test-slow: setup ## what takes minutes: 200 crashes under load, 10⁵ fuzzed requests
+	@$(PY) -m pytest -m slow --timeout 3600 $(ARGS)
 
 bench-sync: setup ## cold start, change, burst, memory, first connect; a table in docs/performance.md
 	@$(PY) bench/sync.py $(ARGS)

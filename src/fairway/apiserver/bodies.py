@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 
-from fairway.apiserver import decode, errors
+from fairway.apiserver import decode, errors, structural
 from fairway.apiserver.fielderrors import quote
 from fairway.apiserver.kinds.base import Resource
 from fairway.apiserver.messages import message_of
 from fairway.apiserver.request import Json, Request
-from fairway.apiserver.schema import TypeNode, kind_types
+from fairway.apiserver.schema import builtin, kind_types
 from fairway.wire import protobuf
 
 JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
@@ -156,6 +156,8 @@ class Strict:
 
 def typed(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
     """Decode a raw document as a resource's type, noting unknown and (with `body`) duplicate fields."""
+    if resource.custom:
+        return _custom(raw, resource, strict)
     decoder = decode.Decoder()
     document = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
     metadata = document.get("metadata")
@@ -173,6 +175,22 @@ def typed(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
     return obj
 
 
-def reencode(obj: Json, node: TypeNode) -> Json:
-    """The object as it would be after one more round of encoding and decoding."""
-    return decode.Decoder().decode(obj, node)
+def _custom(raw: Json, resource: Resource, strict: Strict) -> Json:
+    """A custom resource: metadata as everywhere, the rest as its schema says."""
+    from fairway.apiserver.kinds.crds import CustomStrategy
+
+    assert isinstance(resource.strategy, CustomStrategy)
+    decoder = decode.Decoder()
+    try:
+        metadata = decoder.decode(raw.get("metadata") or {}, builtin("meta.ObjectMeta"))
+    except (decode.TypeMismatch, AttributeError) as error:
+        raise errors.bad_request(
+            f"{resource.kind} in version {quote(resource.version)} cannot be handled: {error}"
+        ) from None
+    rest = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion", "metadata")}
+    unknown: list[str] = []
+    kept = structural.prune(rest, resource.strategy.schema, "", unknown)
+    if strict.validation != "Ignore":
+        strict.found += [f'unknown field "metadata.{u}"' for u in decoder.unknown]
+        strict.found += [f'unknown field "{u}"' for u in unknown]
+    return {"metadata": metadata, **kept}

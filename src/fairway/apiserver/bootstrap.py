@@ -6,6 +6,7 @@ import ipaddress
 
 from fairway.apiserver import gotime
 from fairway.apiserver.context import Server
+from fairway.apiserver.kinds import crds
 from fairway.apiserver.request import Json
 
 _NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -37,6 +38,7 @@ def bootstrap(server: Server) -> None:
     _service_cidr(server, now)
     _kubernetes_service(server, now)
     _kubernetes_endpoints(server, now)
+    crds.restore(server)
 
 
 def _service_cidr(server: Server, now: float) -> None:

@@ -202,10 +202,11 @@ class Store:
             listener(changes)
 
     def rollback(self, changes: Sequence[Change], forgotten: Sequence[int]) -> None:
-        """The journal refused: as if they had never been asked for. Their versions are not used again."""
+        """The journal refused: as if never asked for. Nobody has heard of their versions, so they are free again."""
         for change in reversed(changes):
             self._undo(change)
             self._history.pop()
+            self.version = change.version - 1
         self._forgotten = [*forgotten, *self._forgotten]
 
     def listen(self, listener: Listener) -> Callable[[], None]:

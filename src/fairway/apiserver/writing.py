@@ -133,7 +133,9 @@ def store(call: Call, obj: Json) -> Json:
         call.server.write(resource.key, call.key(obj["metadata"]["name"]), resource.to_storage(obj), call.now)
         obj["metadata"]["resourceVersion"] = str(call.store.version)
         return obj
-    return call.server.write(resource.key, call.key(obj["metadata"]["name"]), obj, call.now)
+    call.server.write(resource.key, call.key(obj["metadata"]["name"]), obj, call.now)
+    resource.strategy.after_write(call, obj)
+    return obj
 
 
 # ---- update -----------------------------------------------------------------------------------------------------
@@ -414,6 +416,8 @@ def _configuration(call: Call, update: Update) -> Json:
 
 def _checked(config: Json, resource: Resource) -> Json:
     """The configuration with its values normalized (quantities and the like) but nothing added."""
+    if resource.custom:
+        return config
     decoder = decode.Decoder()
     try:
         decoder.decode(config, resource.type)

@@ -126,6 +126,9 @@ class Strategy:
     def status_reset(self) -> tuple[Path, ...]:
         return RESET_SPEC
 
+    def after_write(self, call: Call, obj: Json) -> None:
+        """The object is stored."""
+
     def after_delete(self, call: Call, obj: Json) -> None:
         """The object is gone: let go what it held."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fairway.apiserver.kinds import columns, endpoints, networking, pods, service, simple, workloads
+from fairway.apiserver.kinds import columns, crds, endpoints, networking, pods, service, simple, workloads
 from fairway.apiserver.kinds.base import Resource, Strategy
 from fairway.apiserver.schema import builtin
 from fairway.apiserver.tables import Column
@@ -194,6 +194,17 @@ TABLE: tuple[Row, ...] = (
         (),
         networking.ServiceCIDRStrategy,
         columns.SERVICECIDR,
+        False,
+        _STATUS,
+    ),
+    Row(
+        "apiextensions.CustomResourceDefinition",
+        "customresourcedefinitions",
+        "apiextensions.k8s.io",
+        ("crd", "crds"),
+        ("api-extensions",),
+        crds.CrdStrategy,
+        columns.CRD,
         False,
         _STATUS,
     ),

@@ -8,6 +8,7 @@ be read is kept aside under another name, never emptied.
 from __future__ import annotations
 
 import enum
+import fcntl
 import logging
 import sqlite3
 import threading
@@ -48,10 +49,20 @@ class SqliteJournal:
         self._path = path
         self._durability = durability
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = path.with_name(path.name + ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UnavailableError(f"{path}: another process has this database open") from None
         try:
             self._db = self._open()
         except sqlite3.DatabaseError as error:
+            self._lock.close()
             raise self._corrupt(error) from None
+        except UnavailableError:
+            self._lock.close()
+            raise
         self._checkpointing = threading.Event()
 
     def _open(self) -> sqlite3.Connection:
@@ -72,8 +83,6 @@ class SqliteJournal:
         return db
 
     def _corrupt(self, error: sqlite3.DatabaseError) -> UnavailableError:
-        if "locked" in str(error):
-            return UnavailableError(f"{self._path}: another process has this database open")
         number = 0
         while (aside := self._path.with_name(f"{self._path.name}.corrupt-{number}")).exists():
             number += 1
@@ -145,3 +154,4 @@ class SqliteJournal:
     def close(self) -> None:
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()
+        self._lock.close()
