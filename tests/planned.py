@@ -109,6 +109,8 @@ class _Tables:
     def __init__(self, wanted: Mapping[str, Mapping[Any, Any]]) -> None:
         self.wanted = wanted
 
+    def remembered(self, *_: object) -> None: ...
+
     def tampered(self, *_: object) -> Sequence[Disagreement]:
         return ()
 

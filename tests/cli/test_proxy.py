@@ -164,3 +164,14 @@ def test_without_the_right_it_says_which_and_ends_with_5(folder: Folder) -> None
 def test_usage_errors_end_with_2_and_name_the_flag(folder: Folder) -> None:
     done = fairway("proxy", *folder.flags, "--no-such-flag")
     assert (done.returncode, "--no-such-flag" in done.stderr) == (2, True)
+
+
+def test_explain_tells_which_backend_a_client_keeps(folder: Folder) -> None:
+    assert fairway("proxy", *folder.flags, "--once").returncode == 0
+    question = "10.244.0.99 -> svc/shop/cart:http/tcp"
+    assert "this client is new" in fairway("explain", *folder.flags, question).stdout
+    ids = nft("list", "map", "ip", "fairway", "backend-ids")
+    svc = next(line for line in ids.splitlines() if "elements" in line).split(".")[1].split(":")[0].strip()
+    element = f"{{ {svc} . 10.244.0.99 timeout 600s : 0x0 . 0x1 }}"
+    nft("add", "element", "ip", "fairway", "affinity", element)
+    assert "this client keeps 10.244.0.41:8080" in fairway("explain", *folder.flags, question).stdout

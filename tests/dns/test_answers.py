@@ -233,8 +233,10 @@ def test_shuffled_addresses_all_come_first_at_some_time() -> None:
     ("plugins", "qualifies"),
     [
         (
-            "errors\nprometheus\nloadbalance\n"
-            "cache 30 {\ndisable success cluster.local\ndisable denial cluster.local\n}",
+            (
+                "errors\nprometheus\nloadbalance\n"
+                "cache 30 {\ndisable success cluster.local\ndisable denial cluster.local\n}"
+            ),
             True,
         ),
         ("cache 30", False),

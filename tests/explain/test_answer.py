@@ -28,6 +28,8 @@ class Tables:
         self.wanted: Mapping[str, Mapping[Any, Any]] = node.wanted
         self.kernel = {name: dict(content) for name, content in node.wanted.items()}
 
+    def remembered(self, *_: object) -> None: ...
+
     def tampered(self, *_: object) -> Sequence[Disagreement]:
         return ()
 

@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> int:
     seen = asyncio.run(look(load_settings(flags).settings, flags, words.addresses))
     planners = {family: one.sync.planner for family, one in seen.families.items()}
     tables = {
-        family: NftablesTables(one.sync.difference, one.wrong_rules, seen.is_live)
+        family: NftablesTables(one.sync.difference, one.wrong_rules, seen.is_live, one.ask if seen.is_live else None)
         for family, one in seen.families.items()
     }
     explainer = Explainer(seen.state, planners, tables)

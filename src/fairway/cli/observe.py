@@ -37,6 +37,8 @@ class FamilyLook(NamedTuple):
 
     sync: FamilySync
     wrong_rules: Sequence[str]
+    ask: Callable[[str, Any], Any | None]
+    """One element of the kernel, now."""
 
 
 class Look(NamedTuple):
@@ -66,7 +68,7 @@ async def look(settings: ProxySettings, flags: Mapping[str, str], addresses: Seq
         sync = FamilySync(state, views.view(family), NftablesDataplane(), reader)
         sync.open(views.view(family))
         sync.plan_all()
-        families[family] = FamilyLook(sync, reader.wrong_rules)
+        families[family] = FamilyLook(sync, reader.wrong_rules, reader.get)
     return Look(state, names, families, is_live)
 
 

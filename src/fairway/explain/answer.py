@@ -31,6 +31,10 @@ class Tables(Protocol):
         """What the kernel holds; None offline."""
         ...
 
+    def remembered(self, holder: ServicePortName | None, question: Question) -> Step | None:
+        """What session affinity remembers of the client, if it is asked for at all."""
+        ...
+
     def tampered(self, holder: ServicePortName | None, question: Question) -> Sequence[Disagreement]:
         """Elements and rules that concern this packet or its service port, and are not as wanted."""
         ...
@@ -59,11 +63,12 @@ class Explainer:
             paths.append(items_path(packet, tables.kernel, planner.view, Layer.KERNEL))
         found = _first(_compare(layers, paths), tables.tampered(holder, question))
         steps = [step for path in paths for step in path.steps]
+        remembered = tables.remembered(holder, question)
         return Answer(
             question=question.text,
             verdict=plan.verdict,
             backends=plan.backends,
-            steps=(*steps, *_reply(question, plan)),
+            steps=(*steps, *((remembered,) if remembered else ()), *_reply(question, plan)),
             agrees=found is None,
             layers=tuple(layers),
             disagreement=found,

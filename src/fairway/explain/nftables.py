@@ -5,12 +5,12 @@ Only what concerns the packet or its service port counts as a difference of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fairway.dataplanes.nftables import layout
 from fairway.dataplanes.nftables.show import show_key, show_value
-from fairway.explain.model import Disagreement, Layer
+from fairway.explain.model import Disagreement, Layer, Origin, Step
 from fairway.explain.question import Question
 from fairway.reconcile.difference import Difference
 from fairway.reconcile.items import Item
@@ -29,6 +29,8 @@ class NftablesTables(NamedTuple):
     skeleton: Sequence[str] = ()
     """What is wrong with the constant rules, one line each."""
     is_live: bool = True
+    ask: Callable[[str, Any], Any | None] | None = None
+    """Asks the kernel for one element; None offline."""
 
     @property
     def wanted(self) -> Mapping[str, Mapping[Any, Any]]:
@@ -50,6 +52,27 @@ class NftablesTables(NamedTuple):
             *self._changed(items),
             *self._added(items, question),
         ]
+
+    def remembered(self, holder: ServicePortName | None, question: Question) -> Step | None:
+        """What session affinity remembers of the client; None when the service port has none, or offline."""
+        items = self.difference.owned(holder) if holder is not None else ()
+        numbers = [_svc_of(item.container, item.key) for item in items if item.container == layout.BACKEND_IDS]
+        if self.ask is None or not numbers:
+            return None
+        svc, client = numbers[0], question.packet.source
+        data = self.ask(layout.AFFINITY, layout.affinity_key(svc, client))
+        key = f"svc {svc & ~1} . {client}"
+        if data is None:
+            origin = Origin(map=layout.AFFINITY, key=key, value="no element")
+            return Step(
+                Layer.KERNEL, f"affinity[{key}] = no element: this client is new, any backend may be drawn", origin
+            )
+        number = layout.unpack_id(data)
+        ends = (self.difference.known(layout.ENDPOINTS).get(layout.place_key(number, n)) for n in set(numbers))
+        kept = next((show_value(layout.ENDPOINTS, end) for end in ends if end is not None), "")
+        origin = Origin(map=layout.AFFINITY, key=key, value=f"id {number}")
+        said = f"this client keeps {kept}" if kept else "its backend is gone, another will be drawn"
+        return Step(Layer.KERNEL, f"affinity[{key}] = id {number}: {said}", origin)
 
     def _changed(self, items: Sequence[Item]) -> Iterator[Disagreement]:
         """What the service port wants, and the kernel has not or has otherwise."""

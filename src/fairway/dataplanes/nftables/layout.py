@@ -182,6 +182,11 @@ def unpack_svc_key(key: bytes) -> int:
     return int(_WORD.unpack(key)[0])
 
 
+def affinity_key(svc: int, client: Address) -> bytes:
+    """svc, its lowest bit cleared . client address"""
+    return _WORD.pack(svc & ~1) + client
+
+
 def count_data(count: int, comment: str = "") -> bytes:
     """0 . N (big-endian, since interval sets order by memcmp), then the element's comment."""
     return _PAD_BIG.pack(0, count) + comment.encode()
