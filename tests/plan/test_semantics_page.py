@@ -11,8 +11,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "semantics.md"
 LINK = re.compile(r"\[`(?P<name>[^`]+)`\]\((?P<path>[^)]+)\)")
 
 
-def test_the_rules_are_numbered_from_1_to_21() -> None:
-    assert [int(n) for n in re.findall(r"^(\d+)\. \*\*", PAGE.read_text(), re.MULTILINE)] == list(range(1, 22))
+def test_the_rules_are_numbered_without_a_gap() -> None:
+    numbers = [int(n) for n in re.findall(r"^(\d+)\. \*\*", PAGE.read_text(), re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 21
 
 
 def test_every_linked_test_exists() -> None:
