@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fairway import __version__
-from fairway.cli import status
 from fairway.cli.logs import set_up_logging
 from fairway.cli.wiring import load_settings, require_root
 from fairway.config.proxy import FLAGS, Flag, ProxySettings, parse_flags, usage, write_config
@@ -26,6 +25,8 @@ OWN_FLAGS = (
 def run(arguments: list[str]) -> int:
     """The command; returns its exit code."""
     if arguments[:1] == ["status"]:
+        from fairway.cli import status
+
         return status.run(arguments[1:])
     table = (*FLAGS, *OWN_FLAGS)
     if "-h" in arguments or "--help" in arguments:
@@ -44,6 +45,8 @@ def run(arguments: list[str]) -> int:
         return 0
     require_root("fairway proxy")
     if _is_on(flags, "dry-run"):
+        from fairway.cli import status
+
         return status.dry_run(settings, flags)
     return _serve(settings, flags)
 
