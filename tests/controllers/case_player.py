@@ -9,11 +9,11 @@ import copy
 import datetime as dt
 import json
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from controllers.case_form import Form
-from controllers.memory_api import MemoryApi, RefusedError, Tree, drop_empty
-from controllers.simulation import Simulation
+from controllers.memory_api import RefusedError, Tree, drop_empty
 
 PATHS = {
     "Namespace": ("/api/v1", "namespaces", False),
@@ -38,12 +38,31 @@ PATIENCE = 20
 """Seconds that a step may take to come to what is expected."""
 
 
+class Api(Protocol):
+    """Where requests go."""
+
+    now: dt.datetime
+
+    def handle(self, method: str, path: str, body: Tree | None = None, content_type: str = "") -> Tree: ...
+
+
+class Cluster(Protocol):
+    """A simulation, or a real one."""
+
+    @property
+    def api(self) -> Api: ...
+
+    def settle(self) -> None: ...
+
+    def pass_time(self, seconds: float) -> None: ...
+
+
 class Player:
     """One case."""
 
-    def __init__(self, case: Tree, defaults: Tree, simulation: Simulation) -> None:
+    def __init__(self, case: Tree, defaults: Tree, simulation: Cluster) -> None:
         self.case, self.defaults, self.sim = case, defaults, simulation
-        self.api: MemoryApi = simulation.api
+        self.api = simulation.api
         self.applied: set[tuple[str, str]] = set()
         self.addresses = 0
 
@@ -117,14 +136,26 @@ class Player:
             meta["namespace"] = namespace
         self.applied.add((kind, meta["name"]))
         try:
-            live = self.api.handle("POST", self.path(kind), tree)
+            self.api.handle("POST", self.path(kind), tree)
         except RefusedError as refused:
             if refused.code != 409:
                 raise
-            live = self.replace(kind, tree)
+            self.replace(kind, tree)
         if status is not None:
-            live["status"] = self.status(status)
-            self.put(kind, live, "status")
+            self.change(kind, meta["name"], lambda live: live.update(status=self.status(status)), "status")
+
+    def change(self, kind: str, name: str, edit: Callable[[Tree], object], sub: str = "") -> None:
+        """Read, edit and write back, again when somebody else was faster."""
+        for tries_left in range(8, -1, -1):
+            live = self.get(kind, name)
+            edit(live)
+            try:
+                self.put(kind, live, sub)
+            except RefusedError as refused:
+                if refused.code != 409 or not tries_left:
+                    raise
+            else:
+                return
 
     def replace(self, kind: str, tree: Tree) -> Tree:
         live = self.get(kind, tree["metadata"]["name"])
@@ -177,13 +208,14 @@ class Player:
         return sorted(found)[: ref.get("count")]
 
     def edit(self, action: Tree) -> None:
-        for name in self.matching(action):
-            live = self.get(action["kind"], name)
+        def edit(live: Tree) -> None:
             for pointer, value in (action.get("set") or {}).items():
                 put_pointer(live, pointer, json.loads(json.dumps(value).replace("${ns}", NAMESPACE)))
             for pointer in action.get("unset") or []:
                 put_pointer(live, pointer, None)
-            self.put(action["kind"], live)
+
+        for name in self.matching(action):
+            self.change(action["kind"], name, edit)
 
     def remove(self, ref: Tree) -> None:
         body = {"propagationPolicy": ref.get("propagation", "Background")}
@@ -212,9 +244,8 @@ class Player:
             if action.get("node") and not pod["spec"].get("nodeName"):
                 self.api.handle("POST", self.path("Pod", name, "binding"), {"target": {"name": action["node"]}})
             if "status" in action:
-                live = self.get("Pod", name)
-                live["status"] = self.status(self.with_address(action["status"], pod))
-                self.put("Pod", live, "status")
+                status = self.status(self.with_address(action["status"], pod))
+                self.change("Pod", name, lambda live, status=status: live.update(status=status), "status")
 
     def with_address(self, status: Tree, pod: Tree) -> Tree:
         text = json.dumps(status)
