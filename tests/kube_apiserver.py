@@ -27,8 +27,8 @@ TOKEN = "test-token"
 class KubeApiserver:
     """One server with its etcd on loopback; everything it writes lies in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, service_cidrs: str = "10.96.0.0/16") -> None:
+        self._folder, self._service_cidrs = folder, service_cidrs
         self._etcd_port, self._peer_port, self._port = _free_ports(3)
         self._etcd: subprocess.Popen[bytes] | None = None
         self._api: subprocess.Popen[bytes] | None = None
@@ -57,7 +57,7 @@ class KubeApiserver:
             "service-account-key-file": self._folder / "sa.key",
             "service-account-signing-key-file": self._folder / "sa.key",
             "service-account-issuer": "https://test",
-            "service-cluster-ip-range": "10.96.0.0/16",
+            "service-cluster-ip-range": self._service_cidrs,
             "token-auth-file": self._folder / "tokens.csv",
             "authorization-mode": "RBAC",
             "disable-admission-plugins": "ServiceAccount",
@@ -128,9 +128,9 @@ class KubeApiserver:
 
 
 @contextlib.contextmanager
-def kube_apiserver(folder: Path) -> Iterator[KubeApiserver]:
+def kube_apiserver(folder: Path, service_cidrs: str = "10.96.0.0/16") -> Iterator[KubeApiserver]:
     """A running server, ended at the end."""
-    server = KubeApiserver(folder)
+    server = KubeApiserver(folder, service_cidrs)
     try:
         server.start()
         yield server

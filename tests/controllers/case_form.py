@@ -23,16 +23,26 @@ def text_of(value: Any) -> str:
 def clean(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: clean(one) for key, one in value.items() if one is not None}
+    return [clean(one) for one in value] if isinstance(value, list) else value
+
+
+def named_ns(value: Any, namespace: str) -> Any:
+    """The case's namespace reads NS."""
+    if isinstance(value, dict):
+        return {key: named_ns(one, namespace) for key, one in value.items()}
     if isinstance(value, list):
-        return [clean(one) for one in value]
-    return re.sub(r"\bcase\b", "NS", value) if isinstance(value, str) else value
+        named = [named_ns(one, namespace) for one in value]
+        return ordered(named) if any(isinstance(one, dict) for one in named) else named
+    return re.sub(rf"\b{namespace}\b", "NS", value) if isinstance(value, str) else value
 
 
 class Form:
     """Turns a state into what a case expects, with the case's options."""
 
-    def __init__(self, applied: set[tuple[str, str]], options: Tree, *, is_workload: bool) -> None:
-        self.applied, self.options, self.is_workload = applied, options, is_workload
+    def __init__(
+        self, applied: set[tuple[str, str]], options: Tree, *, is_workload: bool, namespace: str = "case"
+    ) -> None:
+        self.applied, self.options, self.is_workload, self.namespace = applied, options, is_workload, namespace
 
     def all(self, state: Tree, before: Tree) -> Tree:
         out = {
@@ -45,7 +55,7 @@ class Form:
             out["other"] = self.workloads(state)
         if self.options.get("moves"):
             out["moves"] = moves(state, before)
-        return out
+        return named_ns(out, self.namespace)
 
     @property
     def is_exact(self) -> bool:

@@ -31,7 +31,6 @@ RUNNING = {
     "podIPs": [{"ip": "${ip}"}],
     "conditions": [{"type": "Ready", "status": "True"}],
 }
-NAMESPACE = "case"
 STEP_SECONDS = 2
 """Between two steps, as much as the recording waited at least."""
 PATIENCE = 20
@@ -60,8 +59,8 @@ class Cluster(Protocol):
 class Player:
     """One case."""
 
-    def __init__(self, case: Tree, defaults: Tree, simulation: Cluster) -> None:
-        self.case, self.defaults, self.sim = case, defaults, simulation
+    def __init__(self, case: Tree, defaults: Tree, simulation: Cluster, namespace: str = "case") -> None:
+        self.case, self.defaults, self.sim, self.namespace = case, defaults, simulation, namespace
         self.api = simulation.api
         self.applied: set[tuple[str, str]] = set()
         self.addresses = 0
@@ -69,14 +68,14 @@ class Player:
     def play(self) -> list[str]:
         """Play every step; returns what differs at the first that does."""
         for node in self.case.get("nodes", self.defaults["nodes"]):
-            self.apply(node, NAMESPACE)
+            self.apply(node, self.namespace)
         self.sim.settle()
         before: Tree = {}
         for number, step in enumerate(self.case["steps"]):
             self.api.now += dt.timedelta(seconds=STEP_SECONDS)
             self.play_step(step)
             options = {**self.defaults["compare"], **self.case.get("compare", {}), **step.get("compare", {})}
-            form = Form(self.applied, options, is_workload=bool(self.case.get("workloads")))
+            form = Form(self.applied, options, is_workload=bool(self.case.get("workloads")), namespace=self.namespace)
             state, found = self.settled(form, before, step["expect"])
             before = state
             if found != step["expect"]:
@@ -103,7 +102,7 @@ class Player:
 
     def path(self, kind: str, name: str = "", sub: str = "") -> str:
         root, plural, is_namespaced = PATHS[kind]
-        parts = [root, *(("namespaces", NAMESPACE) if is_namespaced else ()), plural, *([name] if name else ())]
+        parts = [root, *(("namespaces", self.namespace) if is_namespaced else ()), plural, *([name] if name else ())]
         return "/".join([*parts, *([sub] if sub else ())])
 
     def get(self, kind: str, name: str) -> Tree:
@@ -121,7 +120,7 @@ class Player:
         for action in step.get("first") or []:
             self.remove(action)
         for tree in expand(step.get("apply") or []):
-            self.apply(json.loads(json.dumps(tree).replace("${ns}", NAMESPACE)), NAMESPACE)
+            self.apply(json.loads(json.dumps(tree).replace("${ns}", self.namespace)), self.namespace)
         for action in step.get("edit") or []:
             self.edit(action)
         for action in step.get("delete") or []:
@@ -210,7 +209,7 @@ class Player:
     def edit(self, action: Tree) -> None:
         def edit(live: Tree) -> None:
             for pointer, value in (action.get("set") or {}).items():
-                put_pointer(live, pointer, json.loads(json.dumps(value).replace("${ns}", NAMESPACE)))
+                put_pointer(live, pointer, json.loads(json.dumps(value).replace("${ns}", self.namespace)))
             for pointer in action.get("unset") or []:
                 put_pointer(live, pointer, None)
 

@@ -1,0 +1,257 @@
+"""Our controllers on the real kube-apiserver, beside the real kube-controller-manager: on random worlds both end alike.
+
+The same worlds are played twice on one server, first with the one at work, then with the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import http.client
+import json
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from controllers.case_form import Form
+from controllers.case_player import Player, difference
+from controllers.memory_api import RefusedError, Tree
+from controllers.random_world import World
+from controllers.test_endpoint_cases import CASES
+from fairway.cli.controllers import running_controllers
+from fairway.controllers.registry import Settings
+from fairway.io.kube.connection import Connection
+from kube_apiserver import TOKEN, KubeApiserver, kube_apiserver
+from peer import peer
+
+pytestmark = pytest.mark.peers
+peer("kube-apiserver")
+peer("etcd")
+MANAGER = peer("kube-controller-manager")
+
+NAMES = ("endpointslice-controller", "endpoints-controller", "endpointslice-mirroring-controller")
+ALL_NAMES = (*NAMES, "replicaset-controller", "deployment-controller", "garbage-collector-controller")
+WORLDS = 40
+STEPS = 3
+REST = 0.6
+
+
+class RealApi:
+    """The server, for the player. Time is counted on, so that two steps are never in one second."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.now = dt.datetime.now(dt.UTC).replace(microsecond=0) - dt.timedelta(hours=1)
+        context = ssl._create_unverified_context()
+        host, _, port = connection.server.removeprefix("https://").partition(":")
+        self._http = http.client.HTTPSConnection(host, int(port), context=context, timeout=60)
+
+    def handle(self, method: str, path: str, body: Tree | None = None, content_type: str = "") -> Tree:
+        if method == "DELETE" and body:
+            body = {"apiVersion": "v1", "kind": "DeleteOptions", **body}
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": content_type or "application/json"}
+        self._http.request(method, path, json.dumps(body) if body is not None else None, headers)
+        answer = self._http.getresponse()
+        tree: Tree = json.loads(answer.read() or b"{}")
+        if answer.status >= 300:
+            raise RefusedError(answer.status, tree.get("reason", ""), tree.get("message", ""))
+        for one in tree.get("items") or ():
+            one.setdefault("kind", tree["kind"].removesuffix("List"))
+        if "items" in tree:
+            tree["items"] = tree["items"] or []
+        return tree
+
+
+class RealCluster:
+    """Waits by looking: nothing has changed for a while."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.api = RealApi(connection)
+
+    def settle(self) -> None:
+        seen: object = None
+        since = time.monotonic()
+        end = since + 30
+        while time.monotonic() < min(end, since + REST) or seen is None:
+            mark = [
+                one["metadata"]["resourceVersion"]
+                for path in ("/apis/discovery.k8s.io/v1/endpointslices", "/api/v1/endpoints")
+                for one in self.api.handle("GET", path)["items"]
+            ]
+            if mark != seen:
+                seen, since = mark, time.monotonic()
+            time.sleep(0.05)
+
+    def pass_time(self, seconds: float) -> None:
+        self.settle()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeApiserver]:
+    cidrs = "10.96.0.0/16,fd00:10:96::/112"
+    with kube_apiserver(tmp_path_factory.mktemp("kube-apiserver"), service_cidrs=cidrs) as one:
+        player = Player({"id": "nodes"}, CASES["defaults"], RealCluster(one.connection))
+        for node in CASES["defaults"]["nodes"]:
+            player.apply(node, "")
+        yield one
+
+
+@contextlib.contextmanager
+def the_real_one(server: KubeApiserver, folder: Path, names: tuple[str, ...] = NAMES) -> Iterator[None]:
+    cluster = {"server": server.connection.server, "insecure-skip-tls-verify": True}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": {"token": TOKEN}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    (folder / "kubeconfig").write_text(json.dumps(config))
+    flags = {
+        "kubeconfig": folder / "kubeconfig",
+        "controllers": ",".join(names),
+        "leader-elect": "false",
+        "secure-port": 0,
+        "kube-api-qps": 500,
+        "kube-api-burst": 500,
+    }
+    with (folder / "kube-controller-manager.log").open("wb") as log:
+        command = [MANAGER, *(f"--{name}={value}" for name, value in flags.items())]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        await_slices(RealApi(server.connection), f"warm-{folder.name}".replace("_", "-")[:40])
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def ours(server: KubeApiserver, names: tuple[str, ...] = NAMES) -> Iterator[None]:
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+    ready = threading.Event()
+
+    async def work() -> None:
+        async with running_controllers(names, server.connection, Settings()) as running:
+            await running.wait_started()
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(work()), daemon=True)
+    thread.start()
+    try:
+        assert ready.wait(60)
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(30)
+
+
+def await_slices(api: RealApi, name: str) -> None:
+    """Return when the controllers are at work: at their start they drop Endpoints that have no Service yet."""
+    spec = {"selector": {"a": "b"}, "ports": [{"port": 80}]}
+    api.handle("POST", "/api/v1/namespaces/default/services", {"metadata": {"name": name}, "spec": spec})
+    path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    label = "kubernetes.io/service-name"
+    waits(lambda: any(one["metadata"]["labels"].get(label) == name for one in api.handle("GET", path)["items"]))
+
+
+def play_worlds(server: KubeApiserver, prefix: str) -> list[list[Tree]]:
+    """Every world's states after each step; steps of all worlds are played together, as waiting is what costs."""
+    cluster = RealCluster(server.connection)
+    worlds = [World(seed) for seed in range(WORLDS)]
+    names = [f"{prefix}{index}" for index in range(WORLDS)]
+    players = [Player({"id": name}, CASES["defaults"], cluster, name) for name in names]
+    states: list[list[Tree]] = [[] for _ in worlds]
+    for name in names:
+        cluster.api.handle("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    for number in range(STEPS):
+        cluster.api.now += dt.timedelta(seconds=2)
+        for world, player in zip(worlds, players, strict=True):
+            player.play_step(world.change() if number else world.begin())
+        cluster.settle()
+        options = {**CASES["defaults"]["compare"], "trigger_time": False}
+        for index, player in enumerate(players):
+            form = Form(player.applied, options, is_workload=False, namespace=player.namespace)
+            states[index].append(form.all(player.state(), {}))
+    return states
+
+
+def test_on_random_worlds_our_slices_are_the_real_ones(server: KubeApiserver, tmp_path: Path) -> None:
+    with the_real_one(server, tmp_path):
+        theirs = play_worlds(server, "theirs")
+    with ours(server):
+        mine = play_worlds(server, "ours")
+    wrong = [
+        "\n".join([f"world {seed} step {step}", *difference(real, own)])
+        for seed, both in enumerate(zip(theirs, mine, strict=True))
+        for step, (real, own) in enumerate(zip(*both, strict=True))
+        if real != own
+    ]
+    assert not wrong, "\n\n".join(wrong)
+
+
+def waits(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_ours_take_over_from_the_real_ones_without_a_write(server: KubeApiserver, tmp_path: Path) -> None:
+    api = RealApi(server.connection)
+    with the_real_one(server, tmp_path, ALL_NAMES):
+        play_deployment(api)
+        before = versions(api)
+    with ours(server, ALL_NAMES):
+        time.sleep(2)  # there is nothing to wait for: what must not come has no sign
+        assert versions(api) == before
+
+
+def play_deployment(api: RealApi) -> None:
+    spec = {
+        "replicas": 3,
+        "selector": {"matchLabels": {"app": "over"}},
+        "template": {
+            "metadata": {"labels": {"app": "over"}},
+            "spec": {"containers": [{"name": "c", "image": "i"}]},
+        },
+    }
+    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "over"}, "spec": spec}
+    api.handle("POST", "/apis/apps/v1/namespaces/default/deployments", body)
+    service = {"metadata": {"name": "over"}, "spec": {"selector": {"app": "over"}, "ports": [{"port": 80}]}}
+    api.handle("POST", "/api/v1/namespaces/default/services", service)
+
+    def is_done() -> bool:
+        found = api.handle("GET", "/apis/apps/v1/namespaces/default/deployments/over").get("status") or {}
+        return found.get("replicas") == 3 and found.get("unavailableReplicas") == 3
+
+    waits(is_done)
+    RealCluster.settle(_Settling(api))  # type: ignore[arg-type]
+
+
+class _Settling:
+    def __init__(self, api: RealApi) -> None:
+        self.api = api
+
+
+def versions(api: RealApi) -> dict[str, str]:
+    paths = (
+        "/apis/apps/v1/namespaces/default/deployments",
+        "/apis/apps/v1/namespaces/default/replicasets",
+        "/api/v1/namespaces/default/pods",
+        "/api/v1/namespaces/default/endpoints",
+        "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+    )
+    return {
+        f"{path}/{one['metadata']['name']}": one["metadata"]["resourceVersion"]
+        for path in paths
+        for one in api.handle("GET", path)["items"]
+    }
