@@ -125,7 +125,7 @@ class ControllerLoop:
             self._memory.pop(key, None)
         else:
             self._memory[key] = outcome.memory
-        if outcome.retry:
+        if outcome.retry or outcome.questions:
             self.queue.retry(key)
         else:
             self.queue.forget(key)
