@@ -175,3 +175,22 @@ def test_explain_tells_which_backend_a_client_keeps(folder: Folder) -> None:
     element = f"{{ {svc} . 10.244.0.99 timeout 600s : 0x0 . 0x1 }}"
     nft("add", "element", "ip", "fairway", "affinity", element)
     assert "this client keeps 10.244.0.41:8080" in fairway("explain", *folder.flags, question).stdout
+
+
+ENDPOINTS = """\
+apiVersion: v1
+kind: Endpoints
+metadata: {name: idle, namespace: shop}
+subsets:
+  - addresses: [{ip: 10.244.0.51}]
+    ports: [{name: http, port: 8080}]
+"""
+
+
+def test_a_folder_may_have_endpoints_instead_of_slices(folder: Folder, tmp_path: Path) -> None:
+    with Proxy(tmp_path, *folder.flags):
+        path = folder.manifests / "60-endpoints.yaml"
+        path.write_text(ENDPOINTS)
+        eventually(lambda: "10.244.0.51" in nft("list", "map", "ip", "fairway", "backends"), "the address in use")
+        path.unlink()
+        eventually(lambda: "10.244.0.51" not in nft("list", "map", "ip", "fairway", "backends"), "the address gone")

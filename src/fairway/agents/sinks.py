@@ -86,3 +86,40 @@ def service_cidr_sink(writer: Writer, changed: Changed) -> TableSink[ServiceCIDR
         lambda names: writer.keep_service_cidrs({name.name for name in names}),
     )
     return TableSink(table, changed)
+
+
+class EndpointsSink:
+    """Endpoints objects as the slices that the mirroring controller would make of them.
+
+    Only for folders of manifests, where no controller mirrors; beside slices of the same addresses they count once.
+    """
+
+    def __init__(self, writer: Writer, changed: Changed) -> None:
+        self._writer = writer
+        self._changed = changed
+        self._made: dict[ObjectName, set[ObjectName]] = {}
+        """Endpoints object → the slices made of it."""
+
+    def replace(self, objects: Sequence[tuple[EndpointSlice, ...]], kept: Collection[ObjectName]) -> None:
+        """All there is; `kept` exist but cannot be read: their slices stay."""
+        present = {slices[0].service: slices for slices in objects if slices}
+        for name in self._made.keys() - present.keys() - set(kept):
+            self._put(name, ())
+        for name, slices in present.items():
+            self._put(name, slices)
+        self._changed(len(objects))
+
+    def apply(self, changes: Sequence[Change[tuple[EndpointSlice, ...]]]) -> None:
+        """Changes that came together."""
+        for name, slices in changes:
+            self._put(name, slices or ())
+        self._changed(len(changes))
+
+    def _put(self, name: ObjectName, slices: Sequence[EndpointSlice]) -> None:
+        names = {one.name for one in slices}
+        for gone in self._made.pop(name, set()) - names:
+            self._writer.remove_slice(gone)
+        for one in slices:
+            self._writer.put_slice(one)
+        if names:
+            self._made[name] = names

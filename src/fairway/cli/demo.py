@@ -66,7 +66,7 @@ class Town:
     async def plan(cls, manifests: Path) -> Self:
         """Read the manifests; nothing is built yet."""
         state = State()
-        feeds = proxy_feeds(Writer(state), _ignore, "")
+        feeds = proxy_feeds(Writer(state), _ignore, "", mirrors=True)
         await gather(manifest_sources(feeds, manifests))
         return cls(manifests, state)
 

@@ -58,7 +58,7 @@ async def look(settings: ProxySettings, flags: Mapping[str, str], addresses: Seq
     state = State()
     names = StateNames(state)
     name = node_name(settings, host_name())
-    feeds = (*proxy_feeds(Writer(state), _ignore, ""), pod_feed(names))
+    feeds = (*proxy_feeds(Writer(state), _ignore, "", mirrors="manifests" in flags), pod_feed(names))
     await gather(proxy_sources(feeds, settings, flags))
     is_live = flags.get("offline") != "true"
     views = NodeViews(settings, name, state, _node_addresses(state, name, addresses, is_live=is_live))

@@ -85,7 +85,8 @@ class Proxy:
                 observer=self.observer,
             )
         )
-        self.sources: Sources = proxy_sources(proxy_feeds(writer, self._came_in, self.name), settings, flags)
+        feeds = proxy_feeds(writer, self._came_in, self.name, mirrors="manifests" in flags)
+        self.sources: Sources = proxy_sources(feeds, settings, flags)
         self.health = ProxyHealth(
             self.agent.status,
             Family,

@@ -10,13 +10,13 @@ from typing import Any
 
 from fairway.agents.feed import Change, Feed, Source
 from fairway.agents.reflector import Reflector
-from fairway.agents.sinks import node_sink, service_cidr_sink, service_sink, slice_sink
+from fairway.agents.sinks import EndpointsSink, node_sink, service_cidr_sink, service_sink, slice_sink
 from fairway.cli.wiring import uniform
 from fairway.config.proxy import ProxySettings
 from fairway.explain.names import StateNames
 from fairway.io.host.clock import SystemClock
 from fairway.kube.cluster import Pod
-from fairway.kube.decode import ENDPOINT_SLICE, NODE, POD, SERVICE, SERVICE_CIDR
+from fairway.kube.decode import ENDPOINT_SLICE, ENDPOINTS, NODE, POD, SERVICE, SERVICE_CIDR
 from fairway.kube.meta import LABEL_HEADLESS, LABEL_PROXY_NAME
 from fairway.kube.status import ApiUnreachableError
 from fairway.state.tables import Writer
@@ -26,14 +26,21 @@ NOT_OURS = f"!{LABEL_HEADLESS},!{LABEL_PROXY_NAME}"
 """Services that another proxy serves, or none, never leave the API server."""
 
 
-def proxy_feeds(writer: Writer, changed: Callable[[str, int], None], node_name: str) -> tuple[Feed[Any], ...]:
-    """What a proxy wants to know. `changed` is told the kind, and how many of it came in. No name: every node."""
+def proxy_feeds(
+    writer: Writer, changed: Callable[[str, int], None], node_name: str, *, mirrors: bool = False
+) -> tuple[Feed[Any], ...]:
+    """What a proxy wants to know. `changed` is told the kind, and how many of it came in. No name: every node.
+
+    `mirrors`: Endpoints objects count, too, since no controller is there to make slices of them.
+    """
     this_node = f"metadata.name={node_name}" if node_name else ""
+    endpoints = Feed(ENDPOINTS, EndpointsSink(writer, partial(changed, ENDPOINT_SLICE.name)), labels=NOT_OURS)
     return (
         Feed(SERVICE, service_sink(writer, partial(changed, SERVICE.name)), labels=NOT_OURS),
         Feed(ENDPOINT_SLICE, slice_sink(writer, partial(changed, ENDPOINT_SLICE.name)), labels=NOT_OURS),
         Feed(NODE, node_sink(writer, partial(changed, NODE.name)), fields=this_node),
         Feed(SERVICE_CIDR, service_cidr_sink(writer, partial(changed, SERVICE_CIDR.name)), is_optional=True),
+        *((endpoints,) if mirrors else ()),
     )
 
 
