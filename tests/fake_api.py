@@ -16,17 +16,17 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import json
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 from aiohttp import web
 
 from fake_storage import Event, Key, Object, Served, StatusError, Storage, matcher, status
+from fake_watch import Watcher, event_line, line_for, write_out
 
 MERGE_TYPES = ("application/merge-patch+json", "application/strategic-merge-patch+json")
 T = TypeVar("T")
@@ -61,19 +61,6 @@ class Fault:
     retry_after: int = 0
 
 
-@dataclass
-class _Watcher:
-    collection: str
-    namespace: str
-    matches: Callable[[Object], bool]
-    bookmarks: bool
-    after: int
-    """Only changes behind this version are sent, also when storage was put back before it: as kube-apiserver."""
-    response: web.StreamResponse
-    request: web.Request
-    queue: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
-
-
 class FakeApi:
     """The server. All methods may be called from any thread; each has taken effect when it returns."""
 
@@ -84,10 +71,11 @@ class FakeApi:
         self._thread = threading.Thread(target=self._loop.run_forever, name="fake-api", daemon=True)
         self._changed = threading.Condition()
         self._runner: web.AppRunner | None = None
+        self._listeners: list[int] = []
         self._lists_open = asyncio.Event()
         self._lists_open.set()
         self._storage = Storage(self._tell_watchers)
-        self._watchers: list[_Watcher] = []
+        self._watchers: list[Watcher] = []
         self._faults: list[Fault] = []
         self.requests: list[Request] = []
         """Everything that was asked so far."""
@@ -143,11 +131,18 @@ class FakeApi:
         await site.start()
         sockets = site._server.sockets  # type: ignore[union-attr]
         self.port = sockets[0].getsockname()[1]
+        self._listeners = [one.fileno() for one in sockets]
 
     async def _stop(self) -> None:
         self._cut()
         self._lists_open.set()
         if self._runner is not None:
+            # A connection that asyncio (3.11) has accepted and not yet taken up when its server is closed stays open,
+            # and nobody ever reads it: accept no more, let those be taken up, then close.
+            for listener in self._listeners:
+                self._loop.remove_reader(listener)
+            for _ in range(5):
+                await asyncio.sleep(0)
             await self._runner.cleanup()
             self._runner = None
 
@@ -186,7 +181,7 @@ class FakeApi:
 
     def _tell_watchers(self, event: Event) -> None:
         for watcher in self._watchers:
-            if line := _line_for(event, watcher):
+            if line := line_for(event, watcher):
                 watcher.queue.put_nowait(line)
 
     # -- faults
@@ -256,7 +251,7 @@ class FakeApi:
         """Send a bookmark with the present version to all watches that allow it."""
         self._send(lambda w: self._bookmark(w) if w.bookmarks else b"")
 
-    def _send(self, make: Callable[[_Watcher], bytes | None]) -> None:
+    def _send(self, make: Callable[[Watcher], bytes | None]) -> None:
         def inside() -> None:
             for watcher in self._watchers:
                 watcher.queue.put_nowait(make(watcher))
@@ -421,15 +416,15 @@ class FakeApi:
         response.enable_chunked_encoding()
         await response.prepare(request)
         bookmarks = query.get("allowWatchBookmarks") in ("1", "true")
-        watcher = _Watcher(collection, namespace, matcher(query), bookmarks, after, response, request)
+        watcher = Watcher(collection, namespace, matcher(query), bookmarks, after, response, request)
         if is_old:
             expired = status(410, "Expired", f"too old resource version: {version} ({self._storage.forgotten})")
-            await response.write(_line("ERROR", expired))
+            await response.write(event_line("ERROR", expired))
             self._log(request, query, 200)
             return response
         if wants_stream and self.refuses_streams_by_event:
             refusal = status(504, "Timeout", "etcd cluster does not support RequestWatchProgress")
-            await response.write(_line("ERROR", refusal))
+            await response.write(event_line("ERROR", refusal))
             self._log(request, query, 200)
             return response
         for line in self._backlog(watcher, wants_stream=wants_stream):
@@ -438,7 +433,7 @@ class FakeApi:
         self._log(request, query, 200)
         try:
             async with asyncio.timeout(float(query.get("timeoutSeconds") or 0) or None):
-                await _write_out(watcher)
+                await write_out(watcher)
         except TimeoutError:
             pass
         finally:
@@ -446,23 +441,23 @@ class FakeApi:
             self._notify()
         return response
 
-    def _backlog(self, watcher: _Watcher, *, wants_stream: bool) -> Iterator[bytes]:
+    def _backlog(self, watcher: Watcher, *, wants_stream: bool) -> Iterator[bytes]:
         if wants_stream or not watcher.after:
             for one in self._storage.select(watcher.collection, watcher.namespace, watcher.matches):
-                yield _line("ADDED", one)
+                yield event_line("ADDED", one)
             if wants_stream and self.streams:
                 yield self._bookmark(watcher, {"k8s.io/initial-events-end": "true"})
             return
         for event in self._storage.history:
-            if line := _line_for(event, watcher):
+            if line := line_for(event, watcher):
                 yield line
 
-    def _bookmark(self, watcher: _Watcher, annotations: dict[str, str] | None = None) -> bytes:
+    def _bookmark(self, watcher: Watcher, annotations: dict[str, str] | None = None) -> bytes:
         served = self._storage.kinds[watcher.collection]
         meta: Object = {"resourceVersion": str(self._storage.version), "creationTimestamp": None}
         if annotations:
             meta["annotations"] = annotations
-        return _line("BOOKMARK", {"kind": served.kind, "apiVersion": served.api_version, "metadata": meta})
+        return event_line("BOOKMARK", {"kind": served.kind, "apiVersion": served.api_version, "metadata": meta})
 
 
 async def _end_tasks() -> None:
@@ -472,35 +467,6 @@ async def _end_tasks() -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
-async def _write_out(watcher: _Watcher) -> None:
-    while True:
-        lines = [await watcher.queue.get()]
-        while not watcher.queue.empty():
-            lines.append(watcher.queue.get_nowait())
-        data = b"".join(line for line in lines if line)
-        if data:
-            await watcher.response.write(data)
-        if None in lines:
-            return
-
-
 def _refuse(error: StatusError) -> web.Response:
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
     return web.json_response(error.status, status=error.status["code"], headers=headers)
-
-
-def _line(kind: str, one: Object) -> bytes:
-    return json.dumps({"type": kind, "object": one}, separators=(",", ":")).encode() + b"\n"
-
-
-def _line_for(event: Event, watcher: _Watcher) -> bytes:
-    """What a watcher sees of a change: an object that stops matching its selector is deleted for it."""
-    if event.collection != watcher.collection or event.version <= watcher.after:
-        return b""
-    if watcher.namespace not in ("", event.object["metadata"].get("namespace", "")):
-        return b""
-    now = event.type != "DELETED" and watcher.matches(event.object)
-    before = event.before is not None and watcher.matches(event.before)
-    if now:
-        return _line("MODIFIED" if before else "ADDED", event.object)
-    return _line("DELETED", event.object) if before else b""
