@@ -35,6 +35,8 @@ class Autopath:
                 continue
             reply = await self.following.serve(request.asking(base + suffix, request.type))
             first = first or reply
+            if reply.is_refusal and reply.cause:
+                return reply  # who could not be asked may know the name: to deny it now would be a guess
             if not reply.is_refusal and reply.rcode != Rcode.NXDOMAIN:
                 return _as_asked(reply, request)
         assert first is not None

@@ -120,18 +120,23 @@ class External:
                 is_truncated = False
                 for target in targets:
                     if target.alias:
-                        answer.append(Record(request.name, RRType.CNAME, ttl, target.alias))
+                        answer.append(Record(request.name, RRType.CNAME, self.cluster.options.ttl, target.alias))
                         more = await self._resolve(request, target.alias, request.type)
                         answer += more.answer
                         is_truncated |= more.tc
                 return Reply(answer=answer, tc=is_truncated)
             case RRType.SRV:
-                answer, additional = srv(request.name, zone, targets, ttl)
+                answer, additional = self._srv(request.name, zone, targets)
                 for alias in dict.fromkeys(t.alias for t in targets if t.alias):
                     for rtype in (RRType.A, RRType.AAAA):
                         additional += (await self._resolve(request, alias, rtype)).answer
                 return Reply(answer=answer, additional=additional)
         return Reply()
+
+    def _srv(self, name: Name, zone: Name, targets: list[Target]) -> tuple[list[Record], list[Record]]:
+        """SRV records carry the cluster's TTL, addresses this plugin's own, as with CoreDNS."""
+        records, glue = srv(name, zone, targets, self.cluster.options.ttl)
+        return records, [r._replace(ttl=self.options.ttl) for r in glue]
 
     async def _resolve(self, request: Request, name: Name, rtype: int) -> Reply:
         found = await self.cluster.resolve(request, name, rtype)
@@ -216,16 +221,17 @@ class External:
         for rtype in (RRType.A, RRType.AAAA):
             yield from addresses(name, targets, rtype, ttl)
         for alias in dict.fromkeys(t.alias for t in targets if t.alias):
-            yield Record(name, RRType.CNAME, ttl, alias)
+            yield Record(name, RRType.CNAME, self.cluster.options.ttl, alias)
         is_headless = any(len(t.owner) == 3 for t in targets)
-        yield from srv(name, zone, targets, ttl)[0] if is_headless else srv(name, zone, targets, ttl)[0][:1]
+        records = self._srv(name, zone, targets)[0]
+        yield from records if is_headless else records[:1]
         if is_headless:
             yield from self._endpoint_records(targets, zone)
         for port in self._ports(service):
             if port.name:
                 label = (b"_" + port.name.encode(), b"_" + port.protocol.encode())
                 same = list(self._targets(service, "", port.__eq__))
-                yield from srv(from_labels(label, name), zone, same, ttl)[0]
+                yield from self._srv(from_labels(label, name), zone, same)[0]
 
     def _ports(self, service: ServiceRow) -> Iterable[Port]:
         if service.external or not service.is_headless:
@@ -239,7 +245,7 @@ class External:
             name = absolute(owner, zone)
             for rtype in (RRType.A, RRType.AAAA):
                 yield from addresses(name, same, rtype, self.options.ttl)
-            yield from srv(name, zone, same, self.options.ttl)[0]
+            yield from self._srv(name, zone, same)[0]
 
 
 def _text(address: bytes) -> str:

@@ -150,7 +150,7 @@ class Lookup:
         if not count or address is None:
             raise NoSuchNameError
         owner = _owner(label, name.namespace, "pod")
-        return [Target(owner, address)] * count
+        return [Target(owner, address, 0)] * count
 
     # -- services
 

@@ -53,7 +53,8 @@ def _of_endpoints(cluster: Kubernetes, service: ServiceRow, zone: Name, *, is_mu
         weight = max(1, 100 // len(row)) if len(row) else 1
         for i in range(len(row)):
             label = cluster.lookup.endpoint_label(row, i)
-            host = absolute(cluster.lookup.endpoint_owner(service, row, label), zone)
+            # Without the exporting cluster's name, unlike in answers: so does CoreDNS, and secondaries know no other.
+            host = from_labels((label.encode(),), name)
             yield a_or_aaaa(name, row.address(i), ttl)
             yield a_or_aaaa(host, row.address(i), ttl)
             for port in row.ports:
