@@ -231,6 +231,13 @@ class DnsAgent:
         self._version, settings = self._world.read_settings()
         await self._install(settings)
 
+    async def look(self) -> Generation:
+        """Read the Corefile and what it needs of the API server, without listening: for explain. Raises ConfigError."""
+        self._version, settings = self._world.read_settings()
+        self._generation = self._build(settings)
+        await self._wait_synced(self._generation)
+        return self._generation
+
     async def reload(self) -> bool:
         """Read the Corefile again, if it has changed; a bad one changes nothing. True when it was taken."""
         try:

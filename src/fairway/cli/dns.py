@@ -15,6 +15,7 @@ from fairway.values.errors import ConfigError
 if TYPE_CHECKING:
     from fairway.agents.dns import DnsAgent
     from fairway.config.corefile_settings import CorefileSettings
+    from fairway.explain.dns import NameAnswer
 
 USAGE = """usage: fairway dns [--conf COREFILE] [--check] [--dns.port PORT] [--quiet]
 
@@ -44,6 +45,80 @@ def run(arguments: Sequence[str]) -> int:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(path, int(flags.get("dns.port", "53")), is_quiet="quiet" in flags))
+
+
+EXPLAIN_USAGE = """usage: fairway explain dns [--conf COREFILE] [--from NAMESPACE] [--type TYPE] [-o json] NAME
+
+  NAME              as a program would ask for it; a dot at its end keeps the search list out
+  --from NAMESPACE  of the pod that asks; default "default"
+  --type TYPE       A, AAAA, SRV, PTR …; default A, or PTR for an address
+"""
+
+
+def explain(arguments: Sequence[str]) -> int:
+    """What a name is answered with and why; exit code 1 when it is not."""
+    flags: dict[str, str] = {"conf": "Corefile", "from": "default", "type": "", "output": "text"}
+    names: list[str] = []
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        key, equals, value = {"-o": "--output"}.get(word, word).removeprefix("--").partition("=")
+        if word.startswith("-") and key in flags:
+            if not equals and not words:
+                raise ConfigError(f"fairway explain dns: {word} needs a value")
+            flags[key] = value if equals else words.pop(0)
+        elif word.startswith("-"):
+            sys.stdout.write(EXPLAIN_USAGE)
+            return 0 if word in {"-h", "--help"} else 2
+        else:
+            names.append(word)
+    if not names:
+        raise ConfigError(f"fairway explain dns: no name\n{EXPLAIN_USAGE}")
+    logging.basicConfig(level=logging.WARNING)
+    return asyncio.run(_explain(flags, names))
+
+
+async def _explain(flags: dict[str, str], names: list[str]) -> int:
+    import msgspec
+
+    from fairway.agents.dns import DnsAgent
+    from fairway.dns.rows import packed
+    from fairway.explain.dns import Client, explain_name, pod_search
+    from fairway.io.dns.world import RealWorld
+    from fairway.values.domain import reverse_name, to_text
+    from fairway.values.rrtypes import RRType
+
+    kind = flags["type"].upper()
+    if kind and kind not in RRType.__members__:
+        raise ConfigError(f"--type: {flags['type']!r} is not one of {', '.join(RRType.__members__)}")
+    agent = DnsAgent(RealWorld(Path(flags["conf"])))
+    failed = False
+    try:
+        generation = await agent.look()
+        zones = [to_text(k.primary_zone) for c in generation.chains for _, p in c.kubernetes for k in (p.options,)]
+        client = Client(pod_search(flags["from"], zones[0])) if zones else Client()
+        for name in names:
+            address = packed(name)
+            text = to_text(reverse_name(address)) if address is not None else name
+            rtype = RRType[kind] if kind else RRType.PTR if address is not None else RRType.A
+            answer = await explain_name(text, rtype, client, generation.chains)
+            failed |= answer.verdict in {"missing", "failed"}
+            is_json = flags["output"] == "json"
+            sys.stdout.write(msgspec.json.encode(answer).decode() + "\n" if is_json else _as_text(answer))
+    finally:
+        await agent.close()
+    return 1 if failed else 0
+
+
+def _as_text(answer: NameAnswer) -> str:
+    lines = [f"{answer.question}: {answer.verdict}"]
+    for number, step in enumerate(answer.steps, 1):
+        where = f"  ({step.plugin} {step.zone} at {step.server})" if step.server else ""
+        lines.append(f"  {number}. {step.name} {step.type}  {step.code}{where}")
+        lines += [f"       {r.name} {r.ttl} {r.type} {r.value}" for r in step.records]
+        lines += [f"       {source}" for source in step.sources]
+        lines += [f"       cache: {step.cache}"] if step.cache else []
+    return "\n".join(lines) + "\n"
 
 
 def _flags(arguments: Sequence[str]) -> dict[str, str]:

@@ -37,6 +37,10 @@ class _Words(NamedTuple):
 
 def run(arguments: list[str]) -> int:
     """The command; exit code 1 when a layer disagrees or a question cannot be answered."""
+    if arguments[:1] == ["dns"]:
+        from fairway.cli.dns import explain as explain_dns
+
+        return explain_dns(arguments[1:])
     table = (*FLAGS, *OWN_FLAGS)
     words = _sort(arguments)
     if "-h" in words.flags or "--help" in words.flags:

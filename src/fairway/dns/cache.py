@@ -80,7 +80,7 @@ class Cache:
     ) -> None:
         self.settings = settings
         self.following = following
-        self._now = now
+        self.now = now
         self._spawn = spawn
         self.items: dict[str, dict[Key, Item]] = {"success": {}, "denial": {}}
         self.statistics = CacheStatistics()
@@ -98,7 +98,7 @@ class Cache:
             return await self.following.serve(request)
         self.statistics.requests += 1
         key = Key(request.key, request.type, request.wants_dnssec, request.checking_disabled)
-        now = self._now()
+        now = self.now()
         kind, item = self._find(key, now)
         if item is None:
             self.statistics.misses += 1
@@ -167,7 +167,7 @@ class Cache:
         if not reply.is_refusal:
             reply = _with_ttl(reply, ttl, None)
         if longest_zone(request.key, excepted) is None and ttl > 0 and _may_keep(reply, kind, request):
-            self._keep(kind, key, Item(copy(reply), ttl, self._now()), limits)
+            self._keep(kind, key, Item(copy(reply), ttl, self.now()), limits)
         if not request.wants_dnssec and not request.authenticated_data:
             reply.ad = False
         return reply

@@ -11,7 +11,7 @@ import dns.exception
 import dns.rdataclass
 import dns.zone
 
-from fairway.dns.model import Handler, Reply, Request, refusal
+from fairway.dns.model import EndOfChain, Handler, Reply, Request, refusal
 from fairway.values.domain import Name, from_labels, is_subdomain, longest_zone, parent, to_text
 from fairway.values.errors import ConfigError
 from fairway.values.rrtypes import Rcode, RRType
@@ -85,7 +85,9 @@ class ZoneFile:
         """Answer if the name lies in one of the zones."""
         origin = longest_zone(request.key, self.zones)
         if origin is None:
-            return await self.following.serve(request)
+            # As the last plugin it is an authoritative server, which refuses what is not its own.
+            is_last = isinstance(self.following, EndOfChain)
+            return refusal(Rcode.REFUSED) if is_last else await self.following.serve(request)
         if request.type in {RRType.AXFR, RRType.IXFR}:
             return refusal(Rcode.REFUSED)
         reply = answer_from(self.zones[origin], request.name, request.key, request.type)
@@ -116,10 +118,12 @@ def answer_from(zone: Zone, name: Name, key: Name, rtype: int) -> Reply:
         sets = zone.at(key)
         if sets is None:
             return _denied(zone, reply, Rcode.NXDOMAIN)
-        found = _all(sets) if rtype == RRType.ANY else sets.get(rtype, [])
+        found = sets.get(rtype, [])
         if found:
             reply.answer += [r._replace(name=name) for r in found]
             reply.additional += _glue(zone, found)
+            if not (rtype == RRType.NS and key == zone.origin):
+                reply.authority += zone.records.get(zone.origin, {}).get(RRType.NS, [])
             return reply
         alias = sets.get(RRType.CNAME)
         if not alias:
@@ -130,10 +134,6 @@ def answer_from(zone: Zone, name: Name, key: Name, rtype: int) -> Reply:
         if not is_subdomain(key, zone.origin):
             return reply
     return reply
-
-
-def _all(sets: dict[int, list[Record]]) -> list[Record]:
-    return [record for records in sets.values() for record in records]
 
 
 def _denied(zone: Zone, reply: Reply, rcode: int) -> Reply:

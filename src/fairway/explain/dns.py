@@ -1,0 +1,288 @@
+"""What a name is answered with and why: search list, server block, zone, object and field; for a name that does not
+exist, what would have to.
+
+Asks the very plugins that serve, then names the rows that they answered from. Which questions a client asks first is
+its resolver's rule (`ndots`), told here as glibc and musl follow it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import msgspec
+
+from fairway.dns.cache import Cache, Key
+from fairway.dns.chain import Chain
+from fairway.dns.kubernetes import Kubernetes
+from fairway.dns.lookup import NoSuchNameError, ParsedName, PodMode, parse_name
+from fairway.dns.model import Reply, Request
+from fairway.dns.records import relative_to
+from fairway.dns.rows import NO_PORT, ServiceRow
+from fairway.dns.small import address_text
+from fairway.values.domain import Name, from_text, longest_zone, reverse_address, to_text
+from fairway.values.rrtypes import Rcode, RRType, rcode_text, type_text
+from fairway.wire.dns_message import Record
+
+
+class RecordShown(msgspec.Struct, frozen=True):
+    """One record of an answer."""
+
+    name: str
+    type: str
+    ttl: int
+    value: str
+
+
+class NameStep(msgspec.Struct, frozen=True):
+    """One question of the search list."""
+
+    name: str
+    type: str
+    server: str
+    """File and line of the server block that answers; empty when none does."""
+    plugin: str
+    zone: str
+    code: str
+    """NOERROR, NODATA, NXDOMAIN …"""
+    records: tuple[RecordShown, ...]
+    sources: tuple[str, ...]
+    """Objects and fields that made the records, or what is missing."""
+    cache: str
+    """hit with the seconds left, miss, or empty where nothing is kept."""
+
+
+class NameAnswer(msgspec.Struct, frozen=True):
+    """The whole way of a name."""
+
+    schema: str
+    question: str
+    verdict: str
+    """answered, empty (the name exists, not with this type), missing or failed."""
+    steps: tuple[NameStep, ...]
+
+
+SCHEMA = "fairway.explain.dns/v1"
+
+
+class Client(NamedTuple):
+    """How the asking side completes names."""
+
+    search: tuple[Name, ...] = ()
+    ndots: int = 5
+    address: bytes = b"\x7f\0\0\1"
+
+
+def candidates(text: str, client: Client) -> list[Name]:
+    """The names that a resolver tries, in order. A name that ends in a dot is tried alone."""
+    name = from_text(text)
+    if text.endswith("."):
+        return [name]
+    completed = [name[:-1] + suffix for suffix in client.search]
+    dots = text.count(".")
+    return [name, *completed] if dots >= client.ndots else [*completed, name]
+
+
+async def explain_name(text: str, rtype: int, client: Client, chains: Sequence[Chain]) -> NameAnswer:
+    """Ask as a client would, until a name exists."""
+    steps: list[NameStep] = []
+    for name in candidates(text, client):
+        steps.append(await _step(name, rtype, client, chains))
+        # musl and glibc both stop at the first name that exists, even without the wanted type.
+        if steps[-1].code != Rcode.NXDOMAIN.name:
+            break
+    last = steps[-1]
+    verdict = {"NOERROR": "answered", "NODATA": "empty", "NXDOMAIN": "missing"}.get(last.code, "failed")
+    return NameAnswer(SCHEMA, f"{text} {type_text(rtype)}", verdict, tuple(steps))
+
+
+async def _step(name: Name, rtype: int, client: Client, chains: Sequence[Chain]) -> NameStep:
+    key, kind = name.lower(), type_text(rtype)
+    chain = _block(key, chains)
+    if chain is None:
+        why = "no server block serves this name or a parent of it: it is refused"
+        return NameStep(to_text(name), kind, "", "", "", "REFUSED", (), (why,), "")
+    request = Request(name, key, rtype, flags=0x0100, client=client.address)
+    cached = _cache_state(chain, request)
+    reply = await chain.first.serve(replace(request))
+    code = "NODATA" if reply.rcode == Rcode.NOERROR and not reply.answer else rcode_text(reply.rcode)
+    plugin, zone, sources = _why(chain, request, reply)
+    records = tuple(_shown(record) for record in reply.answer)
+    return NameStep(to_text(name), kind, chain.settings.place, plugin, zone, code, records, sources, cached)
+
+
+def _block(key: Name, chains: Sequence[Chain]) -> Chain | None:
+    found = [(len(zone), i) for i, c in enumerate(chains) for zone in c.settings.zones if longest_zone(key, (zone,))]
+    return chains[max(found)[1]] if found else None
+
+
+def _cache_state(chain: Chain, request: Request) -> str:
+    for cache in chain.caches:
+        if longest_zone(request.key, cache.settings.zones) is not None:
+            return _kept(cache, request)
+    return ""
+
+
+def _kept(cache: Cache, request: Request) -> str:
+    key = Key(request.key, request.type, request.wants_dnssec, request.checking_disabled)
+    for kind, items in cache.items.items():
+        if key in items:
+            return f"hit ({kind}), {items[key].left(cache.now()):d} s left"
+    return "miss"
+
+
+def _why(chain: Chain, request: Request, reply: Reply) -> tuple[str, str, tuple[str, ...]]:
+    """Plugin, zone, and the objects behind the answer."""
+    for settings, plugin in chain.kubernetes:
+        zone = longest_zone(request.key, settings.zones)
+        if zone is None or (reply.source and reply.source != "kubernetes"):
+            continue
+        if reply.rcode == Rcode.NXDOMAIN:
+            return "kubernetes", to_text(zone), tuple(_missing(plugin, request.key, zone))
+        return "kubernetes", to_text(zone), tuple(_sources(plugin, request, zone))
+    upstreams = [host.upstream.name for forward in chain.forwards for host in forward.hosts]
+    said = (f"asked upstream: {', '.join(upstreams)}",) if reply.source == "forward" else ()
+    return reply.source, "", said if not reply.cause else (reply.cause,)
+
+
+def _shown(record: Record) -> RecordShown:
+    rdata, rtype = record.rdata, record.type
+    if rtype in {RRType.A, RRType.AAAA}:
+        value = address_text(rdata)
+    elif rtype in {RRType.CNAME, RRType.PTR, RRType.NS}:
+        value = to_text(rdata)
+    elif rtype == RRType.SRV:
+        numbers = [str(int.from_bytes(rdata[i : i + 2], "big")) for i in (0, 2, 4)]
+        value = " ".join((*numbers, to_text(rdata[6:])))
+    else:
+        value = rdata.hex()
+    return RecordShown(to_text(record.name), type_text(rtype), record.ttl, value)
+
+
+# -- what made it
+
+
+def _sources(plugin: Kubernetes, request: Request, zone: Name) -> Iterator[str]:
+    address = reverse_address(request.key)
+    if address is not None:
+        yield from _reverse_sources(plugin, address)
+        return
+    try:
+        name = _parsed(plugin, request.key, zone)
+    except NoSuchNameError:
+        return
+    if name.kind == "pod" and name.service:
+        yield f"pods {plugin.options.lookup.pods.value}: the name spells the address"
+        for pod in plugin.state.pods_at(name.service.replace("-", ".")):
+            yield f"Pod {pod.name}: status.podIPs"
+        return
+    if not name.service:
+        yield "an empty name above others: it exists and has no records of its own"
+        return
+    service = plugin.state.service(name.namespace, name.service)
+    if service is not None:
+        yield from _service_sources(plugin, service)
+
+
+def _service_sources(plugin: Kubernetes, service: ServiceRow) -> Iterator[str]:
+    if service.external_name is not None:
+        yield f"Service {service.name}: spec.externalName={service.external_name}"
+    elif not service.is_headless:
+        shown = ", ".join(map(address_text, service.cluster_ips))
+        yield f"Service {service.name}: spec.clusterIPs=[{shown}], {_ports(service)}; TTL {plugin.options.ttl}"
+    else:
+        yield f"Service {service.name}: headless (spec.clusterIP=None); TTL {plugin.options.ttl}"
+        for row in plugin.state.slices_of(service.name.namespace, service.name.name):
+            shown = ", ".join(address_text(row.address(i)) for i in range(len(row)))
+            yield f"EndpointSlice {row.name}: ready endpoints [{shown}]"
+
+
+def _ports(service: ServiceRow) -> str:
+    named = [f"{p.name or '(unnamed)'}/{p.protocol}:{p.number}" for p in service.ports if p.number != NO_PORT]
+    return f"ports {', '.join(named)}" if named else "no ports"
+
+
+def _reverse_sources(plugin: Kubernetes, address: bytes) -> Iterator[str]:
+    for service in plugin.state.services_at(address):
+        yield f"Service {service.name}: spec.clusterIPs has {address_text(address)}"
+    for row in plugin.state.slices_at(address):
+        yield f"EndpointSlice {row.name} of Service {row.service}: endpoints have {address_text(address)}"
+
+
+def _parsed(plugin: Kubernetes, key: Name, zone: Name) -> ParsedName:
+    is_multicluster = zone in plugin.options.multicluster
+    relative = relative_to(key, zone)
+    return parse_name(relative, is_multicluster=is_multicluster, is_zonal=plugin.options.lookup.zonal)
+
+
+# -- what is missing
+
+
+def _missing(plugin: Kubernetes, key: Name, zone: Name) -> Iterator[str]:
+    address = reverse_address(key)
+    if address is not None:
+        yield f"no Service has the cluster IP {address_text(address)}, and no ready endpoint that address"
+        return
+    try:
+        name = _parsed(plugin, key, zone)
+    except NoSuchNameError:
+        yield "names here are SERVICE.NAMESPACE.svc, _PORT._PROTOCOL.SERVICE.NAMESPACE.svc or ADDRESS.NAMESPACE.pod"
+        return
+    if not plugin.lookup.is_exposed(name.namespace):
+        yield from _missing_namespace(plugin, name.namespace)
+    elif name.kind == "pod":
+        yield _missing_pod(plugin.options.lookup.pods, name.service)
+    else:
+        yield from _missing_service(plugin, name)
+
+
+def _missing_pod(mode: PodMode, label: str) -> str:
+    if mode is PodMode.DISABLED:
+        return "pods disabled: the Corefile answers no pod names (`pods insecure` or `pods verified` would)"
+    whose = " of a pod in this namespace" if mode is PodMode.VERIFIED else ""
+    return f"pods {mode.value}: {label} spells no address{whose}"
+
+
+def _missing_namespace(plugin: Kubernetes, namespace: str) -> Iterator[str]:
+    wanted = plugin.options.lookup.namespaces
+    if plugin.state.has_namespace(namespace) and wanted:
+        yield f"namespace {namespace} exists and is not exposed (Corefile: namespaces {' '.join(sorted(wanted))})"
+        return
+    known = [row.name.name for row in plugin.state.namespaces]
+    yield f"namespace {namespace} does not exist{_close(namespace, known)}"
+
+
+def _missing_service(plugin: Kubernetes, name: ParsedName) -> Iterator[str]:
+    state, service = plugin.state, plugin.state.service(name.namespace, name.service)
+    if service is None:
+        here = [row.name.name for row in state.services if row.name.namespace == name.namespace]
+        elsewhere = sorted(row.name.namespace for row in state.services if row.name.name == name.service)
+        yield f"Service {name.namespace}/{name.service} does not exist{_close(name.service, here)}"
+        if elsewhere:
+            yield f"a Service of that name exists in {', '.join(elsewhere)}"
+        return
+    slices = state.slices_of(name.namespace, name.service)
+    ready = sum(map(len, slices))
+    if service.is_headless and not ready:
+        yield f"Service {service.name} is headless and none of its endpoints is ready ({len(slices)} EndpointSlices)"
+    elif name.endpoint:
+        labels = [plugin.lookup.endpoint_label(row, i) for row in slices for i in range(len(row))]
+        yield f"no ready endpoint of Service {service.name} is called {name.endpoint}{_close(name.endpoint, labels)}"
+    elif name.port or name.protocol:
+        yield f"Service {service.name} has no port {name.port}/{name.protocol}: {_ports(service)}"
+    elif not ready:
+        yield f"Service {service.name} has no ready endpoint (Corefile: ignore empty_service)"
+
+
+def _close(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, sorted(set(known)), 3)
+    return f"; close to it: {', '.join(near)}" if near else ""
+
+
+def pod_search(namespace: str, domain: str = "cluster.local") -> tuple[Name, ...]:
+    """The search list that a kubelet gives a pod of a namespace."""
+    zone = from_text(domain)
+    svc = b"\x03svc" + zone
+    return (from_text(namespace)[:-1] + svc, svc, zone)
