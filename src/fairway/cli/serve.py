@@ -168,8 +168,9 @@ class Proxy:
         self.agent.changed()
 
     def _is_node_eligible(self) -> bool:
+        """A cluster's node must have been seen, as kube-proxy has it; a plain machine needs no Node object."""
         node = self.state.node(self.name)
-        return node is None or not node.is_leaving
+        return "manifests" in self.flags if node is None else not node.is_leaving
 
     def _is_healthy(self) -> bool:
         return self.health.assess(self.clock.now()).is_healthy
