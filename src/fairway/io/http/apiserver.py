@@ -12,8 +12,6 @@ import socket
 import ssl
 import time
 from collections import deque
-from email.utils import formatdate
-from http import HTTPStatus
 from typing import Any, Protocol, cast
 from urllib.parse import parse_qs, unquote
 
@@ -25,18 +23,19 @@ from fairway.apiserver.context import encode
 from fairway.apiserver.request import Answer, Request, Response, Upgrade, User, WatchStream
 from fairway.apiserver.store import Journal, Row, Store
 from fairway.apiserver.watching import BOOKMARK_SECONDS
+from fairway.io.http.duplex import Duplex
+from fairway.io.http.wire_head import head
 
 _log = logging.getLogger(__name__)
 MOST_BODY = 3 * 1024 * 1024
-_REASONS = {s.value: s.phrase.encode() for s in HTTPStatus}
 _TOO_LARGE = errors.ApiError(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728", {"causes": []})
 
 
 class StreamOpener(Protocol):
     """Whoever speaks with pods: takes over a connection whose request has been read and checked."""
 
-    async def open(self, upgrade: Upgrade, transport: asyncio.Transport, leftover: bytes) -> None:
-        """Serve the stream to its end; the transport is closed by whoever called."""
+    async def open(self, upgrade: Upgrade, duplex: Duplex) -> None:
+        """Serve the stream to its end; the connection is closed by whoever called."""
 
 
 class Committer:
@@ -102,6 +101,7 @@ class Connection(asyncio.Protocol):
         self._watch: _Watch | None = None
         self._method = "GET"
         self._leftover = b""
+        self._duplex: Duplex | None = None
 
     # ---- asyncio ----------------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -114,25 +114,39 @@ class Connection(asyncio.Protocol):
         self._server.connections.discard(self)
         if self._watch is not None:
             self._watch.end()
+        if self._duplex is not None:
+            self._duplex.lose()
 
     def data_received(self, data: bytes) -> None:
-        if self._server.taken_over(self, data):
+        if self._duplex is not None:
+            self._duplex.feed(data)
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._leftover = data[upgrade.args[0] :]
+            self._after_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._keep = False
             self._write(Response(400, b"400 Bad Request", "text/plain; charset=utf-8"))
 
+    def _after_upgrade(self, rest: bytes) -> None:
+        """What came behind an upgrade request is the stream's, which may have begun already."""
+        if self._duplex is not None:
+            self._duplex.feed(rest)
+        else:
+            self._leftover = rest
+
     def pause_writing(self) -> None:
         if self._watch is not None:
             self._watch.paused = True
+        if self._duplex is not None:
+            self._duplex.pause()
 
     def resume_writing(self) -> None:
         if self._watch is not None:
             self._watch.resume()
+        if self._duplex is not None:
+            self._duplex.resume()
 
     # ---- the parser -------------------------------------------------------------------------------------------
     def on_message_begin(self) -> None:
@@ -166,8 +180,8 @@ class Connection(asyncio.Protocol):
         )
         if self._size > MOST_BODY:
             request.query["\0too-large"] = [""]
-        if not self._parser.should_keep_alive():
-            request.headers["connection"] = "close"
+        if not self._parser.should_keep_alive() or self._parser.should_upgrade():
+            request.headers["connection"] = "close"  # what an upgrade does not become is the last answer here
         self._waiting.append(request)
         self._next()
 
@@ -215,7 +229,9 @@ class Connection(asyncio.Protocol):
             self._watch = _Watch(self, self._transport, answer)
             return
         else:
-            self._server.open_stream(self, answer, self._transport, self._leftover)
+            self._duplex = Duplex(self._transport)
+            self._duplex.feed(self._leftover)
+            self._server.open_stream(self, answer, self._duplex)
             return
         self._busy = False
         self._next()
@@ -239,42 +255,19 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         self._transport.abort()
 
+    def refuse_stream(self, answer: Response) -> None:
+        """There is no stream after all: an answer, and the end."""
+        self._duplex, self._keep = None, False
+        self._write(answer)
+
+    def hang_up(self) -> None:
+        self._transport.close()
+
     def close(self) -> None:
         """End well: watches get their last chunk."""
         if self._watch is not None:
             self._watch.finish()
         self._transport.close()
-
-
-_date = (0, "")
-
-
-def _now_header() -> str:
-    global _date  # noqa: PLW0603 - one text a second
-    now = int(time.time())
-    if _date[0] != now:
-        _date = (now, formatdate(now, usegmt=True))
-    return _date[1]
-
-
-def head(
-    code: int, content_type: str, headers: tuple[tuple[str, str], ...], length: int | None, *, keep: bool
-) -> bytes:
-    """Status line and headers; `length` None means chunks."""
-    lines = [f"HTTP/1.1 {code} ".encode() + _REASONS.get(code, b"Status")]
-    if not any(k == "Cache-Control" for k, _ in headers):
-        lines.append(b"Cache-Control: no-cache, private")
-    if content_type:
-        lines.append(f"Content-Type: {content_type}".encode())
-    lines.append(f"Date: {_now_header()}".encode())
-    lines += [f"{k}: {v}".encode("utf-8", "replace") for k, v in headers]
-    if length is None:
-        lines.append(b"Transfer-Encoding: chunked")
-    elif code != 304:
-        lines.append(f"Content-Length: {length}".encode())
-    if not keep:
-        lines.append(b"Connection: close")
-    return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 class _Watch:
@@ -343,7 +336,6 @@ class HttpServer:
         self.api, self.committer = api, committer
         self.connections: set[Connection] = set()
         self._opener = opener
-        self._taken: dict[Connection, asyncio.StreamReader] = {}
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -364,32 +356,19 @@ class HttpServer:
         await asyncio.sleep(0)
 
     # ---- streams ----------------------------------------------------------------------------------------------
-    def taken_over(self, connection: Connection, data: bytes) -> bool:
-        reader = self._taken.get(connection)
-        if reader is None:
-            return False
-        reader.feed_data(data)
-        return True
-
-    def open_stream(
-        self, connection: Connection, upgrade: Upgrade, transport: asyncio.Transport, leftover: bytes
-    ) -> None:
+    def open_stream(self, connection: Connection, upgrade: Upgrade, duplex: Duplex) -> None:
         if self._opener is None:
             error = errors.service_unavailable("no pods run here: this server has no node to speak with")
-            connection.finish(Response(error.code, encode(error.status())))
+            connection.refuse_stream(Response(error.code, encode(error.status())))
             return
-        task = asyncio.get_running_loop().create_task(self._run_stream(connection, upgrade, transport, leftover))
+        task = asyncio.get_running_loop().create_task(self._run_stream(self._opener, connection, upgrade, duplex))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run_stream(
-        self, connection: Connection, upgrade: Upgrade, transport: asyncio.Transport, leftover: bytes
-    ) -> None:
-        assert self._opener is not None
+    async def _run_stream(self, opener: StreamOpener, connection: Connection, upgrade: Upgrade, duplex: Duplex) -> None:
         try:
-            await self._opener.open(upgrade, transport, leftover)
+            await opener.open(upgrade, duplex)
         except Exception:
             _log.exception("stream failed kind=%s pod=%s/%s", upgrade.kind, upgrade.namespace, upgrade.name)
         finally:
-            self._taken.pop(connection, None)
-            transport.close()
+            connection.hang_up()

@@ -1,0 +1,233 @@
+"""log, exec, attach, port-forward and proxy: the client's protocol on one side, a pod's bytes on the other.
+
+Clients speak WebSocket with channels (v4, v5), SPDY/3.1, or SPDY inside a WebSocket (port-forward); the pod side is
+`PodStreams`, which the pod agent implements.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple, Protocol
+
+from fairway.apiserver import errors
+from fairway.apiserver.context import encode
+from fairway.apiserver.options import flag
+from fairway.apiserver.request import Json, Request, Response, Upgrade
+from fairway.apiserver.streams import container_of
+from fairway.io.http.duplex import Duplex
+from fairway.io.http.proxying import proxy
+from fairway.io.http.sessions import ChannelSession, Session, SpdyOverWebSocket, SpdySession
+from fairway.io.http.wire_head import head
+from fairway.wire.websocket import accept_key
+
+_log = logging.getLogger(__name__)
+_EXEC_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
+_TUNNEL = "SPDY/3.1+portforward.k8s.io"
+_SPDY_EXEC = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
+
+
+class Target(NamedTuple):
+    """One container of one pod."""
+
+    namespace: str
+    pod: str
+    uid: str
+    node: str
+    container: str
+
+
+class LogOptions(NamedTuple):
+    """What `kubectl logs` asks for; None is no limit."""
+
+    follow: bool
+    previous: bool
+    timestamps: bool
+    tail_lines: int | None
+    limit_bytes: int | None
+    since_seconds: int | None
+    since_time: str
+
+
+class Terminal(Protocol):
+    """The client's end of a running command."""
+
+    async def read(self) -> bytes:
+        """Standard input; empty at its end."""
+
+    async def write(self, data: bytes, *, stderr: bool = False) -> None:
+        """Standard output or error."""
+
+    async def resized(self) -> tuple[int, int]:
+        """Width and height, each time they change; waits for ever when they never do."""
+
+
+class PodStreams(Protocol):
+    """Whoever runs pods. Errors of its own are OSError with words for the client."""
+
+    def log(self, target: Target, options: LogOptions) -> AsyncIterator[bytes]:
+        """The container's log."""
+
+    async def run(self, target: Target, command: tuple[str, ...], terminal: Terminal, *, tty: bool) -> int:
+        """Run a command in the container (none: attach to what runs); returns its exit code."""
+
+    async def dial(self, target: Target, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to a port as processes of the pod would."""
+
+
+def target_of(upgrade: Upgrade) -> Target:
+    meta, spec = upgrade.pod["metadata"], upgrade.pod["spec"]
+    return Target(
+        upgrade.namespace,
+        upgrade.name,
+        meta.get("uid", ""),
+        spec.get("nodeName", ""),
+        container_of(upgrade.pod, upgrade.request),
+    )
+
+
+class Streams:
+    """Serves every upgrade on a `PodStreams`."""
+
+    def __init__(self, pods: PodStreams) -> None:
+        self._pods = pods
+
+    async def open(self, upgrade: Upgrade, duplex: Duplex) -> None:
+        try:
+            match upgrade.kind:
+                case "log":
+                    await self._serve_log(upgrade, duplex)
+                case "proxy":
+                    await proxy(upgrade, duplex)
+                case "portforward":
+                    await self._forward(upgrade, duplex)
+                case _:
+                    await self._run(upgrade, duplex)
+        except ConnectionError:
+            _log.debug("client left kind=%s pod=%s/%s", upgrade.kind, upgrade.namespace, upgrade.name)
+
+    # ---- log --------------------------------------------------------------------------------------------------
+    async def _serve_log(self, upgrade: Upgrade, duplex: Duplex) -> None:
+        chunks = self._pods.log(target_of(upgrade), _log_options(upgrade.request))
+        try:
+            first = await anext(chunks, b"")
+        except OSError as error:
+            await refuse(duplex, errors.bad_request(str(error)))
+            return
+        await duplex.write(head(200, "text/plain", (), None, keep=False))
+        if first:
+            await duplex.write(b"%x\r\n%s\r\n" % (len(first), first))
+        gone = asyncio.ensure_future(duplex.read())
+        send = asyncio.ensure_future(_send_chunks(chunks, duplex))
+        await asyncio.wait({gone, send}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (gone, send):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, OSError):
+                await task
+
+    # ---- exec and attach --------------------------------------------------------------------------------------
+    async def _run(self, upgrade: Upgrade, duplex: Duplex) -> None:
+        request = upgrade.request
+        session = await accept(request, duplex, _EXEC_PROTOCOLS, _SPDY_EXEC)
+        if session is None:
+            return
+        wanted = {n for n in ("stdin", "stdout", "stderr") if flag(request, n)}
+        tty = flag(request, "tty")
+        command = tuple(request.query.get("command", ())) if upgrade.kind == "exec" else ()
+        terminal = await session.terminal(wanted, tty=tty)
+        try:
+            code = await self._pods.run(target_of(upgrade), command, terminal, tty=tty)
+            status = exit_status(code)
+        except ConnectionError:
+            raise
+        except OSError as error:
+            status = errors.internal(f"error executing command in container: {error}").status()
+        await session.finish(status)
+
+    # ---- port-forward -----------------------------------------------------------------------------------------
+    async def _forward(self, upgrade: Upgrade, duplex: Duplex) -> None:
+        session = await accept(upgrade.request, duplex, (_TUNNEL, *_EXEC_PROTOCOLS), ("portforward.k8s.io",))
+        if session is None:
+            return
+        target = target_of(upgrade)
+
+        async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            return await self._pods.dial(target, port)
+
+        ports = [int(p) for raw in upgrade.request.query.get("ports", ()) for p in raw.split(",") if p.isdigit()]
+        await session.forward(connect, ports)
+
+
+Connect = Callable[[int], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+async def _send_chunks(chunks: AsyncIterator[bytes], duplex: Duplex) -> None:
+    async for chunk in chunks:
+        if chunk:
+            await duplex.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+    await duplex.write(b"0\r\n\r\n")
+
+
+def _log_options(request: Request) -> LogOptions:
+    def number(name: str) -> int | None:
+        text = request.first(name)
+        return int(text) if text.isdigit() else None
+
+    return LogOptions(
+        flag(request, "follow"),
+        flag(request, "previous"),
+        flag(request, "timestamps"),
+        number("tailLines"),
+        number("limitBytes"),
+        number("sinceSeconds"),
+        request.first("sinceTime"),
+    )
+
+
+def exit_status(code: int) -> Json:
+    """The Status that ends an exec: success, or the exit code as kubectl reads it."""
+    if code == 0:
+        return {"metadata": {}, "status": "Success"}
+    cause = {"reason": "ExitCode", "message": str(code)}
+    return {
+        "metadata": {},
+        "status": "Failure",
+        "message": f"command terminated with non-zero exit code: exit status {code}",
+        "reason": "NonZeroExitCode",
+        "details": {"causes": [cause]},
+    }
+
+
+async def refuse(duplex: Duplex, error: errors.ApiError) -> None:
+    body = encode(error.status())
+    answer = Response(error.code, body)
+    await duplex.write(head(answer.code, answer.content_type, (), len(body), keep=False) + body)
+
+
+async def accept(request: Request, duplex: Duplex, channels: tuple[str, ...], spdy: tuple[str, ...]) -> Session | None:
+    """Answer the client's upgrade; None when it asked for nothing that we speak (and was told so)."""
+    upgrade = request.headers.get("upgrade", "").lower()
+    if upgrade == "websocket":
+        offered = [p.strip() for p in request.headers.get("sec-websocket-protocol", "").split(",") if p.strip()]
+        chosen = next((c for c in channels if c in offered), "" if offered else "channel.k8s.io")
+        key = request.headers.get("sec-websocket-key", "")
+        if not chosen or not key:
+            await refuse(duplex, errors.bad_request(f"unable to upgrade: unsupported protocols {offered}"))
+            return None
+        lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
+        lines.append(f"Sec-WebSocket-Accept: {accept_key(key)}")
+        if offered:
+            lines.append(f"Sec-WebSocket-Protocol: {chosen}")
+        await duplex.write("\r\n".join([*lines, "", ""]).encode())
+        return SpdyOverWebSocket(duplex) if chosen == _TUNNEL else ChannelSession(duplex, v5=chosen.startswith("v5"))
+    if upgrade == "spdy/3.1":
+        offered = [p.strip() for p in request.headers.get("x-stream-protocol-version", "").split(",") if p.strip()]
+        chosen = next((c for c in spdy if c in offered), spdy[0])
+        lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: SPDY/3.1", "Connection: Upgrade"]
+        lines.append(f"X-Stream-Protocol-Version: {chosen}")
+        await duplex.write("\r\n".join([*lines, "", ""]).encode())
+        return SpdySession(duplex)
+    await refuse(duplex, errors.bad_request("Upgrade request required"))
+    return None

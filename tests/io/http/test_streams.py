@@ -1,0 +1,323 @@
+"""exec, attach, logs, port-forward and proxies with real clients; a stand-in plays the node's agent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api_world import World
+from fairway.apiserver.store import Row
+from fairway.io.http.apiserver import Committer, HttpServer
+from fairway.io.http.certificates import load_or_make, server_context
+from fairway.io.http.streams import LogOptions, Streams, Target, Terminal
+from fairway.wire.websocket import Opcode, encode_masked
+
+KUBECTLS = sorted({p for d in ("/usr/lib/google-cloud-sdk/bin", "/usr/bin") for p in Path(d).glob("kubectl.1.*")})
+NEWEST = str(KUBECTLS[-1]) if KUBECTLS else shutil.which("kubectl")
+SERVICE = {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}
+needs_kubectl = pytest.mark.skipif(NEWEST is None, reason="no kubectl on this machine")
+
+
+class Node:
+    """The stand-in: commands are ordinary processes, ports are the machine's own."""
+
+    def __init__(self) -> None:
+        self.targets: list[Target] = []
+        self.sizes: list[tuple[int, int]] = []
+
+    async def log(self, target: Target, options: LogOptions) -> AsyncIterator[bytes]:
+        if target.container == "broken":
+            raise OSError("container is waiting to start")
+        lines = [b"one\n", b"two\n", b"three\n"]
+        for line in lines[-options.tail_lines :] if options.tail_lines else lines:
+            yield line
+
+    async def run(self, target: Target, command: tuple[str, ...], terminal: Terminal, *, tty: bool) -> int:
+        self.targets.append(target)
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*(command or ("cat",)), stdin=pipe, stdout=pipe, stderr=pipe)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+
+        async def feed(writer: asyncio.StreamWriter) -> None:
+            while data := await terminal.read():
+                writer.write(data)
+            writer.close()
+
+        async def copy(reader: asyncio.StreamReader, stderr: bool) -> None:
+            while data := await reader.read(4096):
+                await terminal.write(data, stderr=stderr)
+
+        feeding = asyncio.ensure_future(feed(process.stdin))
+        await asyncio.gather(copy(process.stdout, False), copy(process.stderr, True))
+        feeding.cancel()
+        return await process.wait()
+
+    async def dial(self, target: Target, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", port)
+
+
+class Nowhere:
+    """A journal that forgets: these tests are not about it."""
+
+    def append(self, rows: list[Row], forgotten: list[int], compacted: int) -> None:
+        pass
+
+
+def pod(name: str, *containers: str) -> dict[str, Any]:
+    made = [{"name": c, "image": "i"} for c in containers]
+    return {"metadata": {"name": name}, "spec": {"nodeName": "n", "containers": made}}
+
+
+class Cluster:
+    """A server on a loopback port without TLS, one pod, and ways to talk to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.node = Node()
+        self.world = World()
+        self.world.ok("POST", "/api/v1/namespaces/default/pods", pod("p", "c"))
+        merge = {"content-type": "application/merge-patch+json"}
+        running = {"status": {"phase": "Running"}}
+        self.world.ok("PATCH", "/api/v1/namespaces/default/pods/p/status", running, headers=merge)
+        self.http = HttpServer(self.world.api, Committer(self.world.store, Nowhere()), Streams(self.node))
+        self.port = 0
+
+    async def start(self) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port = listener.getsockname()[1]
+        load_or_make(self.folder / "pki", ("127.0.0.1",))
+        await self.http.start(listener, server_context(self.folder / "pki"))
+        (self.folder / "kubeconfig").write_text(
+            "apiVersion: v1\nkind: Config\ncurrent-context: x\n"
+            "contexts: [{name: x, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {token: secret}}]\n"
+            f"clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:{self.port}', "
+            f"certificate-authority: '{self.folder}/pki/ca.crt'}}}}]\n"
+        )
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        trusted = ssl.create_default_context(cafile=str(self.folder / "pki" / "ca.crt"))
+        return await asyncio.open_connection("127.0.0.1", self.port, ssl=trusted)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {**os.environ, "KUBECONFIG": str(self.folder / "kubeconfig"), "HOME": str(self.folder), **more}
+
+    async def kubectl(self, *arguments: str, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
+        pipe = asyncio.subprocess.PIPE
+        assert NEWEST is not None
+        process = await asyncio.create_subprocess_exec(
+            NEWEST, *arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=self.environment(**environment)
+        )
+        out, err = await asyncio.wait_for(process.communicate(stdin), 40)
+        return process.returncode or 0, out.decode(), err.decode()
+
+
+def on_cluster(folder: Path, test: Callable[[Cluster], Awaitable[None]]) -> None:
+    async def main() -> None:
+        cluster = Cluster(folder)
+        await cluster.start()
+        try:
+            await test(cluster)
+        finally:
+            await cluster.http.stop()
+
+    asyncio.run(main())
+
+
+SPDY_ONLY = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"}
+both_protocols = pytest.mark.parametrize("environment", [{}, SPDY_ONLY], ids=["websocket", "spdy"])
+
+
+def test_request_without_token_gets_no_stream(tmp_path: Path) -> None:
+    async def check(cluster: Cluster) -> None:
+        reader, writer = await cluster.connect()
+        writer.write(b"GET /api/v1/namespaces/default/pods/p/exec?command=id&stdout=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"401" in await reader.readline()
+        writer.close()
+
+    on_cluster(tmp_path, check)
+
+
+@needs_kubectl
+@both_protocols
+def test_exec_carries_output_and_exit_code(tmp_path: Path, environment: dict[str, str]) -> None:
+    async def check(cluster: Cluster) -> None:
+        found = await cluster.kubectl("exec", "p", "--", "sh", "-c", "echo out; echo err >&2; exit 7", **environment)
+        assert (found[0], found[1]) == (7, "out\n")
+        assert "err\n" in found[2]
+        assert "exit code 7" in found[2]
+        assert cluster.node.targets[0].container == "c"
+
+    on_cluster(tmp_path, check)
+
+
+@needs_kubectl
+@both_protocols
+def test_exec_carries_input_and_its_end(tmp_path: Path, environment: dict[str, str]) -> None:
+    data = b"line\n" * 20_000
+
+    async def check(cluster: Cluster) -> None:
+        code, out, _ = await cluster.kubectl("exec", "-i", "p", "--", "cat", stdin=data, **environment)
+        assert (code, out) == (0, data.decode())
+
+    on_cluster(tmp_path, check)
+
+
+@needs_kubectl
+def test_logs_are_shown_with_their_options(tmp_path: Path) -> None:
+    async def check(cluster: Cluster) -> None:
+        assert (await cluster.kubectl("logs", "p"))[1] == "one\ntwo\nthree\n"
+        assert (await cluster.kubectl("logs", "p", "--tail=1"))[1] == "three\n"
+
+    on_cluster(tmp_path, check)
+
+
+@needs_kubectl
+def test_log_of_a_container_that_waits_is_a_bad_request(tmp_path: Path) -> None:
+    async def check(cluster: Cluster) -> None:
+        cluster.world.ok("POST", "/api/v1/namespaces/default/pods", pod("two", "broken", "fine"))
+        code, _, err = await cluster.kubectl("logs", "two", "-c", "broken")
+        assert (code, err) == (1, "Error from server (BadRequest): container is waiting to start\n")
+
+    on_cluster(tmp_path, check)
+
+
+@needs_kubectl
+@both_protocols
+def test_port_forward_carries_connections(tmp_path: Path, environment: dict[str, str]) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello " + await reader.readline())
+        writer.close()
+
+    async def check(cluster: Cluster) -> None:
+        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        assert NEWEST is not None
+        process = await asyncio.create_subprocess_exec(
+            NEWEST,
+            "port-forward",
+            "p",
+            f":{port}",
+            stdout=asyncio.subprocess.PIPE,
+            env=cluster.environment(**environment),
+        )
+        assert process.stdout is not None
+        line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
+        local = int(line.split("127.0.0.1:")[1].split(" ")[0])
+        for name in (b"a", b"b"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", local)
+            writer.write(name + b"\n")
+            assert await asyncio.wait_for(reader.read(), 20) == b"hello " + name + b"\n"
+            writer.close()
+        process.kill()
+        await process.wait()
+        server.close()
+
+    on_cluster(tmp_path, check)
+
+
+def handshake(path: str, protocol: str) -> bytes:
+    lines = [
+        f"GET {path} HTTP/1.1",
+        "Host: x",
+        "Authorization: Bearer secret",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+    ]
+    lines += [
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        f"Sec-WebSocket-Protocol: {protocol}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def frames(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int, bytes]]:
+    """Unmasked frames of a server: opcode and payload."""
+    while True:
+        first, size = await reader.readexactly(2)
+        if size == 126:
+            size = int.from_bytes(await reader.readexactly(2), "big")
+        yield first & 0x0F, await reader.readexactly(size)
+
+
+def test_port_forward_with_channels_as_the_python_client_does(tmp_path: Path) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(4))
+        writer.close()
+
+    async def check(cluster: Cluster) -> None:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await cluster.connect()
+        path = f"/api/v1/namespaces/default/pods/p/portforward?ports={port}"
+        writer.write(handshake(path, "v4.channel.k8s.io") + encode_masked(Opcode.BINARY, b"\x00ping", b"abcd"))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"101" in head
+        assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
+        received = frames(reader)
+        got = [await anext(received) for _ in range(3)]
+        number = port.to_bytes(2, "little")
+        assert got == [(2, b"\x00" + number), (2, b"\x01" + number), (2, b"\x00ping")]
+        writer.close()
+        server.close()
+
+    on_cluster(tmp_path, check)
+
+
+def test_service_proxy_reaches_a_ready_endpoint(tmp_path: Path) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        line = request.split(b"\r\n")[0]
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(line), line))
+        writer.close()
+
+    async def check(cluster: Cluster) -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        world = cluster.world
+        world.ok(
+            "POST",
+            "/api/v1/namespaces/default/services",
+            {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}},
+        )
+        labels = {"kubernetes.io/service-name": "s"}
+        made = {"metadata": {"name": "s-1", "labels": labels}, "addressType": "IPv4", "ports": [{"port": port}]}
+        slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+        world.ok("POST", slices, {**made, "endpoints": [{"addresses": ["192.0.2.1"]}]})
+        # The validity of addresses is not this test's concern: loopback is what a test may connect to.
+        stored = world.server.read("endpointslices.discovery.k8s.io", "default/s-1")
+        assert stored is not None
+        stored["endpoints"][0]["addresses"] = ["127.0.0.1"]
+        world.server.write("endpointslices.discovery.k8s.io", "default/s-1", stored, 0.0)
+        world.commit()
+        reader, writer = await cluster.connect()
+        path = "/api/v1/namespaces/default/services/s:80/proxy/some/path?x=1"
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n\r\n".encode())
+        answer = await asyncio.wait_for(reader.read(), 10)
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert answer.endswith(b"GET /some/path?x=1 HTTP/1.1")
+        writer.close()
+        server.close()
+
+    on_cluster(tmp_path, check)
+
+
+def test_service_without_endpoints_is_503(tmp_path: Path) -> None:
+    world = World()
+    world.ok(
+        "POST", "/api/v1/namespaces/default/services", {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}
+    )
+
+    code, answer = world.call("GET", "/api/v1/namespaces/default/services/s:80/proxy/")
+
+    assert (code, answer["message"]) == (503, 'no endpoints available for service "s:80"')
