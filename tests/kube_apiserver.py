@@ -45,6 +45,21 @@ class KubeApiserver:
         tls = TlsSettings(is_insecure=True)
         return Connection(f"https://127.0.0.1:{self._port}", tls, BearerToken(TOKEN))
 
+    @property
+    def kubeconfig(self) -> str:
+        """A kubeconfig file's text that says the same."""
+        cluster = {"server": self.connection.server, "insecure-skip-tls-verify": True}
+        return json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "c", "cluster": cluster}],
+                "users": [{"name": "u", "user": {"token": TOKEN}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "c",
+            }
+        )
+
     def start(self) -> None:
         """Start both and wait until the server is ready."""
         if self._etcd is None:
