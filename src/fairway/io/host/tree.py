@@ -192,7 +192,10 @@ def _counts(name: str) -> bool:
 
 
 class FileWatcher:
-    """Tells when one file (a configuration) was replaced or written, also through symbolic links."""
+    """Tells when one file (a configuration) was replaced or written, also through symbolic links.
+
+    Make it before the file is read for the first time: what changes after that is told.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
