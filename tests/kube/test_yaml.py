@@ -56,7 +56,7 @@ def test_alias_that_contains_itself_is_an_error() -> None:
 
 
 def test_a_large_text_without_aliases_is_no_bomb() -> None:
-    assert read_yaml("[" + "1," * (GROWTH // 10) + "1]") == [1] * (GROWTH // 10 + 1)
+    assert read_yaml("[" + "1," * (GROWTH // 50) + "1]") == [1] * (GROWTH // 50 + 1)
 
 
 def test_reads_the_same_without_libyaml() -> None:
