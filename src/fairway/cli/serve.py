@@ -201,6 +201,7 @@ class Proxy:
             return
         watcher = FileWatcher(Path(path))
         try:
+            self._take_config()  # it may have changed since it was read
             while True:
                 await watcher.changed()
                 self._take_config()
