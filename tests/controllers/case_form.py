@@ -164,6 +164,10 @@ class Form:
             digest = (one["metadata"].get("labels") or {}).get("pod-template-hash")
             if digest and digest not in hashes:
                 hashes[digest] = f"<hash{len(hashes) + 1}>"
+        for pod in state["Pod"]:
+            digest = (pod["metadata"].get("labels") or {}).get("pod-template-hash")
+            if digest:
+                hashes.setdefault(digest, "<gone>")
         out = {
             "deployments": [self.deployment(one) for one in state["Deployment"]],
             "replicasets": [self.replica_set(one) for one in sets],

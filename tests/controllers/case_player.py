@@ -241,7 +241,9 @@ class Player:
                 self.remove({"kind": "Pod", "name": name, "grace": 0})
                 continue
             if action.get("node") and not pod["spec"].get("nodeName"):
-                self.api.handle("POST", self.path("Pod", name, "binding"), {"target": {"name": action["node"]}})
+                target = {"apiVersion": "v1", "kind": "Node", "name": action["node"]}
+                binding = {"metadata": {"name": name, "namespace": self.namespace}, "target": target}
+                self.api.handle("POST", self.path("Pod", name, "binding"), binding)
             if "status" in action:
                 status = self.status(self.with_address(action["status"], pod))
                 self.change("Pod", name, lambda live, status=status: live.update(status=status), "status")
