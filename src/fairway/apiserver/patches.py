@@ -240,10 +240,12 @@ def _merge_value(original: Any, value: Any, node: TypeNode | None) -> Any:
 
 def _merge_list(original: list[Any], patch: list[Any], node: TypeNode) -> list[Any]:
     if not node.merge_key:
+        if any(isinstance(v, list | dict) for v in patch):
+            return patch  # of the wrong type, which decoding tells
         both = [*original, *(v for v in patch if v not in original)]
         return _interleave(both, list(dict.fromkeys(patch)), set(original), "")
     key = node.merge_key
-    if not all(isinstance(p, dict) for p in patch):
+    if not all(isinstance(p, dict) and not isinstance(p.get(key), list | dict) for p in patch):
         return patch  # of the wrong type, which decoding tells
     items = [dict(i) for i in original]
     replaced = any(isinstance(p, dict) and p.get(_DIRECTIVE) == "replace" for p in patch)
@@ -291,6 +293,8 @@ def _interleave(items: list[Any], first: list[Any], known: set[Any], key: str) -
 def _ordered(items: list[Any], order: list[Any], node: TypeNode | None) -> list[Any]:
     """`$setElementOrder`: what the list names stands in its order, the rest where it was."""
     key = node.merge_key if node is not None else ""
+    if key and not all(isinstance(i, dict) and not isinstance(i.get(key), list | dict) for i in items):
+        return items
     wanted = [o.get(key) if key and isinstance(o, dict) else o for o in order]
     if not key:
         listed = sorted((i for i in items if i in wanted), key=wanted.index)

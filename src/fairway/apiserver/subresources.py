@@ -24,6 +24,8 @@ def _decoded(call: Call, kind: str, api_version: str, key: str, options: WriteOp
     if not isinstance(raw, dict):
         raise errors.bad_request(f"the object provided is unrecognized (must be of type {kind})")
     given = (raw.get("apiVersion") or api_version, raw.get("kind") or kind)
+    if not all(isinstance(g, str) for g in given):
+        raise errors.bad_request(f"the object provided is unrecognized (must be of type {kind})")
     if given[1] != kind:
         head = f'{given[1]} in version "{given[0].rpartition("/")[2]}" cannot be handled as a {kind}'
         raise errors.bad_request(f'{head}: no kind "{given[1]}" is registered for version "{given[0]}"')
