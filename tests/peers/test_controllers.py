@@ -43,7 +43,7 @@ WORLDS = 30
 ROLLOUTS = 25
 STEPS = 4
 ROLLOUT_STEPS = 14
-REST = 0.6
+REST = 1.5
 
 
 WATCHED = (
@@ -220,7 +220,7 @@ def test_in_random_rollouts_our_sets_and_pods_are_the_real_ones(server: KubeApis
         theirs = play_worlds(server, "rollout-t", [Rollout(seed) for seed in range(ROLLOUTS)], options, ROLLOUT_STEPS)
     with ours(server, ALL_NAMES):
         mine = play_worlds(server, "rollout-o", [Rollout(seed) for seed in range(ROLLOUTS)], options, ROLLOUT_STEPS)
-    assert_alike(theirs, mine)
+    assert_alike(without_races(theirs), without_races(mine))
 
 
 def without_races(states: list[list[Tree]]) -> list[list[Tree]]:
