@@ -34,7 +34,6 @@ CLOSED = 1
 
 _NODE = struct.Struct("<HBBBB")
 _ANSWER = struct.Struct("<6H")
-_FIXED = struct.Struct("!HHIH")
 _SRV = struct.Struct("!3H")
 
 
@@ -163,12 +162,12 @@ class FastAnswers:
         can_hide = options.ignore_empty_service and not service.is_headless and service.external_name is None
         if can_hide and not any(map(len, self._state.slices_of(name.namespace, name.name))):
             return
-        for (index, zone), key in zip(self._forward, self.service_keys(name), strict=True):
+        for (index, _), key in zip(self._forward, self.service_keys(name), strict=True):
             if service.external_name is not None:
                 yield Node(key, index, DEFER).pack()
             elif service.is_headless:
                 ports = tuple(dict.fromkeys(port for row in slices for port in row.ports))
-                yield from self._headless(key, index, zone, service, ports)
+                yield from self._headless(key, index, service, ports)
             else:
                 yield from self._clustered(key, index, service)
 
@@ -214,20 +213,20 @@ class FastAnswers:
             glue = [owner + (self._a if len(a) == 4 else self._aaaa)[2:] + a for a in dict.fromkeys(addresses)]
         return [Answer(33, b"".join([*records, *glue]), len(records), len(glue), CASE)]
 
-    def _headless(
-        self, key: Name, index: int, zone: Name, service: ServiceRow, ports: tuple[Port, ...]
-    ) -> Iterator[bytes]:
+    def _headless(self, key: Name, index: int, service: ServiceRow, ports: tuple[Port, ...]) -> Iterator[bytes]:
         named = [port for port in ports if port.name]
         labels = tuple(dict.fromkeys(_port_labels(port) for port in named))
         whole = self._targets(_labels_of(service))
         if len(labels) > MAX_CHILDREN:
             yield Node(key, index, DEFER).pack()
         elif whole:
-            yield self._endpoint_node(key, b"", index, zone, whole, labels)
+            yield self._endpoint_node(key, b"", index, whole, labels)
             for one in labels:
-                targets = self._targets((*_two_labels(one), *_labels_of(service)))
+                # With one port for all, its name stands for the same as the Service's.
+                is_only = len(ports) == 1
+                targets = whole if is_only else self._targets((*_two_labels(one), *_labels_of(service)))
                 if targets:
-                    yield self._endpoint_node(key, one, index, zone, targets, ())
+                    yield self._endpoint_node(key, one, index, targets, ())
 
     def _targets(self, labels: tuple[bytes, ...]) -> list[Target]:
         try:
@@ -236,41 +235,41 @@ class FastAnswers:
             return []
 
     def _endpoint_node(
-        self, key: Name, labels: bytes, index: int, zone: Name, targets: list[Target], children: tuple[bytes, ...]
+        self, key: Name, labels: bytes, index: int, targets: list[Target], children: tuple[bytes, ...]
     ) -> bytes:
         addresses = list(dict.fromkeys(t.address for t in targets))
         answers = self._address_answers(addresses)
-        srv = self._srv_of_endpoints(len(labels) + len(key), zone, targets)
+        srv = self._srv_of_endpoints(key, labels, targets)
         answers += srv
         fits = len(addresses) * 28 <= MAX_BODY and (srv or all(t.port == NO_PORT for t in targets))
         return Node(labels + key, index, 0 if fits else OPEN, tuple(answers), children).pack()
 
-    def _srv_of_endpoints(self, name_length: int, zone: Name, targets: list[Target]) -> list[Answer]:
-        """SRV records that point to endpoints' own names; glue points into them."""
+    def _srv_of_endpoints(self, key: Name, labels: bytes, targets: list[Target]) -> list[Answer]:
+        """SRV records that point to endpoints' own names, below the Service's; glue points into them."""
+        if len(targets) * (18 + 2 + len(key)) > MAX_BODY:
+            return []
         weight = max(1, 100 // len(targets)) if targets else 1
-        body, glue, count = bytearray(), bytearray(), 0
-        start = HEADER_SIZE + name_length + 4
+        start = HEADER_SIZE + len(labels) + len(key) + 4 + 18
+        head = QUESTION + b"\0\x21\0\1" + self._ttl
+        records: dict[tuple[Name, int], bytes] = {}
+        glue: dict[tuple[Name, bytes], bytes] = {}
         places: dict[Name, int] = {}
-        seen: set[tuple[Name, int]] = set()
-        for target in targets:
-            if target.port == NO_PORT:
+        size = 0
+        for owner, address, port, _alias in targets:
+            if port == NO_PORT:
                 continue
-            host = from_labels(target.owner, zone)
-            if (host, target.port) not in seen:
-                seen.add((host, target.port))
-                places.setdefault(host, start + len(body) + 18)
-                body += QUESTION + _FIXED.pack(33, 1, int.from_bytes(self._ttl, "big"), 6 + len(host))
-                body += _SRV.pack(0, weight, target.port) + host
-                count += 1
-        if not count or len(body) > MAX_BODY:
-            return []
-        extra = dict.fromkeys((from_labels(t.owner, zone), t.address) for t in targets if t.port != NO_PORT)
-        for host, address in extra if self._has_glue else ():
-            glue += (0xC000 | places[host]).to_bytes(2, "big")
-            glue += (self._a if len(address) == 4 else self._aaaa)[2:] + address
-        if len(body) + len(glue) > MAX_BODY:
-            return []
-        return [Answer(33, bytes(body + glue), count, len(extra) if self._has_glue else 0, CASE)]
+            label = owner[0]
+            host = bytes((len(label),)) + label + key
+            if (host, port) not in records:
+                places.setdefault(host, start + size)
+                record = head + (6 + len(host)).to_bytes(2, "big") + _SRV.pack(0, weight, port) + host
+                records[host, port] = record
+                size += len(record)
+            if self._has_glue and size <= MAX_BODY:
+                tail = self._a if len(address) == 4 else self._aaaa
+                glue[host, address] = (0xC000 | places[host]).to_bytes(2, "big") + tail[2:] + address
+        body = b"".join((*records.values(), *glue.values()))
+        return [Answer(33, body, len(records), len(glue), CASE)] if records and len(body) <= MAX_BODY else []
 
     def address(self, address: bytes) -> Iterator[bytes]:
         """The node of a cluster IP's reverse name; endpoints' reverse names are answered when asked."""

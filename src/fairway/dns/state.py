@@ -32,8 +32,8 @@ class ChangeLike(Protocol[R_co]):
 
 
 class Touched:
-    """What changed since it was last asked: Services whose names must be answered anew, and addresses whose reverse
-    names must be."""
+    """What changed since it was last asked: Services whose names must be answered anew, and cluster IPs whose reverse
+    names must be. Endpoints' reverse names are answered when asked, so that a change of endpoints names none."""
 
     def __init__(self) -> None:
         self.services: set[ObjectName] = set()
@@ -250,7 +250,6 @@ class ClusterState:
         if self._touched.everything:
             return
         self._touched.services.add(ObjectName(row.name.namespace, row.service or row.imported))
-        self._touched.addresses.update(row.address(i) for i in range(len(row)))
 
     def _namespace_changed(self, old: NamespaceRow | None, new: NamespaceRow | None) -> None:
         if (old is None) != (new is None):
