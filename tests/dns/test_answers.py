@@ -254,6 +254,10 @@ def test_only_blocks_whose_answers_are_fixed_qualify(plugins: str, qualifies: bo
     assert (fast_rules(server.chains[0], ()) is not None) == qualifies
 
 
+def test_a_block_without_a_cluster_does_not_qualify() -> None:
+    assert fast_rules(MemoryServer(".:53 {\nhosts {\n10.0.0.1 a.test\n}\n}\n").chains[0], ()) is None
+
+
 def test_a_block_inside_the_cluster_zone_is_not_passed_over() -> None:
     server = MemoryServer(".:53 {\nkubernetes cluster.local\n}\nteam.svc.cluster.local:53 {\nwhoami\n}\n")
     assert fast_rules(server.chains[0], server.chains[1].settings.zones) is None

@@ -42,6 +42,8 @@ def fast_rules(chain: Chain, other_zones: Sequence[Name]) -> FastRules | None:
 
     `other_zones` are those of the other blocks at the same address: one inside a cluster zone would be passed over.
     """
+    if not chain.kubernetes:
+        return None
     rules: FastRules | None = None
     shuffles, has_glue, max_edns = False, True, 0
     for settings in chain.settings.plugins:
