@@ -57,18 +57,21 @@ def fast_rules(chain: Chain, other_zones: Sequence[Name]) -> FastRules | None:
                 has_glue = False
             case config.BufsizeSettings():
                 max_edns = settings.size
-            case config.CacheSettings():
-                if _cache_covers(settings, chain):
-                    return None
-            case config.ExternalSettings() | config.HostsSettings():
-                if not _is_apart(settings.zones, chain):
-                    return None
-            case _:
-                if not isinstance(settings, _HARMLESS):
-                    return None
+            case _ if _may_differ(settings, chain):
+                return None
     if rules is None or any(is_subdomain(other, zone) for other in other_zones for zone in _zones(chain)):
         return None
     return rules
+
+
+def _may_differ(settings: object, chain: Chain) -> bool:
+    """A plugin in front could answer a name of the cluster, or the same name differently later."""
+    match settings:
+        case config.CacheSettings():
+            return _cache_covers(settings, chain)
+        case config.ExternalSettings() | config.HostsSettings():
+            return not _is_apart(settings.zones, chain)
+    return not isinstance(settings, _HARMLESS)
 
 
 def _zones(chain: Chain) -> tuple[Name, ...]:
