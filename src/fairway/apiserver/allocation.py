@@ -117,6 +117,8 @@ class Addresses:
         parsed = names.parse_ip(address)
         assert parsed is not None
         why = ""
+        if self._call.dry_run:
+            return self._take_dry(address, parsed)
         home = next((n for n in ranges(self._call, family_of(address)) if parsed in n), None)
         if home is None or not 1 <= int(parsed) - int(home.network_address) <= _usable(home)[1]:
             why = "the provided network does not match the current range"
@@ -128,6 +130,16 @@ class Addresses:
             words = f"failed to allocate IP {address}: {why}"
             _fail(self._obj, [invalid("spec.clusterIPs", list(spec.get("clusterIPs") or []), words)])
         self.taken.add(str(parsed))
+        return address
+
+    def _take_dry(self, address: str, parsed: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+        """A dry run asks the range of the server's start, not what is taken."""
+        family = family_of(address)
+        first = next(c for c in self._call.server.settings.service_cidrs if family_of(c.split("/")[0]) == family)
+        if parsed not in ipaddress.ip_network(first):
+            words = f"failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. "
+            given = list(self._obj["spec"].get("clusterIPs") or [])
+            _fail(self._obj, [invalid("spec.clusterIPs", given, f"{words}The range of valid IPs is {first}")])
         return address
 
     def write(self) -> None:
@@ -201,7 +213,7 @@ class Ports:
         return self._taken
 
     def take(self, port: int) -> None:
-        if not self.low <= port <= self.high:
+        if not self.low <= port <= self.high and not self._call.dry_run:
             raise PortRefusedError(
                 f"provided port is not in the valid range. The range of valid ports is {self.low}-{self.high}"
             )
@@ -244,6 +256,8 @@ def _allocate_addresses(obj: Json, addresses: Addresses) -> None:
     if spec.get("type") == "ExternalName" or is_headless(spec):
         return
     given = list(spec.get("clusterIPs") or [])
+    given += [""] * (len(spec.get("ipFamilies") or []) - len(given))
+    spec["clusterIPs"] = given
     out: list[str] = []
     for i, family in enumerate(spec.get("ipFamilies") or []):
         address = given[i] if i < len(given) else ""
@@ -473,8 +487,12 @@ def _update_ports(obj: Json, old: Json, ports: Ports) -> None:
     spec = obj["spec"]
     wants = spec["type"] == "NodePort" or spec.get("allocateLoadBalancerNodePorts")
     known = {p["nodePort"] for p in old.get("ports") or [] if p.get("nodePort")}
+    seen: set[tuple[str, int]] = set()
     for i, port in enumerate(spec.get("ports") or []):
         number = port.get("nodePort", 0)
+        if number and (port["protocol"], number) in seen:
+            raise errors.plain_internal(f"duplicate nodePort: {{{port['protocol']} {number}}}")
+        seen.add((port["protocol"], number))
         if number and number not in known:
             _take_port(obj, ports, i, number)
             known.add(number)

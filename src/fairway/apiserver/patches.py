@@ -265,7 +265,7 @@ def _merge_list(original: list[Any], patch: list[Any], node: TypeNode) -> list[A
         else:
             items[items.index(found)] = merged
         named.append(change[key])
-    first = [next(i for i in items if i.get(key) == n) for n in dict.fromkeys(named)]
+    first = sorted((i for i in items if i.get(key) in named), key=lambda i: named.index(i.get(key)))
     if len(first) == len(items):
         return first
     return _interleave(items, first, {i.get(key) for i in original}, key)

@@ -223,12 +223,17 @@ def _load_balancer_errors(spec: Json, annotations: Json, old: Json | None) -> li
                 out += names.cidr_errors(path, value.strip())
     if spec.get("allocateLoadBalancerNodePorts") is not None and not balancer:
         out.append(forbidden("spec.allocateLoadBalancerNodePorts", _ONLY_BALANCER))
-    if spec.get("loadBalancerClass") is not None:
-        if balancer:
-            out += names.qualified_name_errors("spec.loadBalancerClass", spec["loadBalancerClass"])
-        else:
-            out.append(forbidden("spec.loadBalancerClass", _ONLY_BALANCER))
-    return out
+    return out + _class_errors(spec)
+
+
+def _class_errors(spec: Json) -> list[FieldError]:
+    """loadBalancerClass; an update checks it twice, as the real server does."""
+    name = spec.get("loadBalancerClass")
+    if name is None:
+        return []
+    if spec.get("type") != "LoadBalancer":
+        return [forbidden("spec.loadBalancerClass", _ONLY_BALANCER)]
+    return names.qualified_name_errors("spec.loadBalancerClass", name)
 
 
 def _policy_errors(spec: Json) -> list[FieldError]:
@@ -327,6 +332,12 @@ def service_warnings(obj: Json) -> list[str]:
     return out
 
 
+def _drop_internal_policy(spec: Json) -> None:
+    """ExternalName Services do not show it; a wrong value is still an error."""
+    if spec.get("type") == "ExternalName" and spec.get("internalTrafficPolicy") in ("Cluster", "Local"):
+        del spec["internalTrafficPolicy"]
+
+
 class ServiceStrategy(Strategy):
     """Services."""
 
@@ -340,6 +351,10 @@ class ServiceStrategy(Strategy):
     def default(self, obj: Json) -> None:
         default_service(obj)
 
+    def prepare_create(self, call: Call, obj: Json) -> None:
+        super().prepare_create(call, obj)
+        _drop_internal_policy(obj["spec"])
+
     def begin_create(self, call: Call, obj: Json) -> None:
         allocate_create(call, obj)
 
@@ -352,18 +367,17 @@ class ServiceStrategy(Strategy):
     def prepare_update(self, call: Call, obj: Json, old: Json) -> None:
         super().prepare_update(call, obj, old)
         drop_type_dependent(obj["spec"], old["spec"])
-        if obj["spec"].get("type") == "ExternalName":
-            obj["spec"].pop("internalTrafficPolicy", None)
+        _drop_internal_policy(obj["spec"])
         if obj["spec"].get("type") != "LoadBalancer":
             obj["status"] = {**obj.get("status", {}), "loadBalancer": {}}
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
         spec, was = obj["spec"], old["spec"]
         out = family_change_errors(spec, was)
-        if spec.get("type") == was.get("type") == "LoadBalancer" and spec.get("loadBalancerClass") != was.get(
-            "loadBalancerClass"
-        ):
-            out.append(invalid("spec.loadBalancerClass", spec.get("loadBalancerClass"), "may not change once set"))
+        name = "loadBalancerClass"
+        if spec.get("type") == was.get("type") == "LoadBalancer" and spec.get(name) != was.get(name):
+            out.append(invalid(f"spec.{name}", spec.get(name), "may not change once set"))
+        out += _class_errors(spec)
         ports: Any = "healthCheckNodePort"
         if needs_health_check(was) and needs_health_check(spec) and spec.get(ports) != was.get(ports):
             out.append(forbidden(f"spec.{ports}", "field is immutable"))
