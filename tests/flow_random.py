@@ -19,8 +19,8 @@ PORTS = (80, 443, 678)
 BACKEND_PORTS = (80, 8080)
 NODE_PORTS = (0, 3001, 3002)
 EXTERNAL = ("192.168.99.22", "192.168.1.2", "1.2.3.4")
-SOURCES = ("10.0.0.2", PODS[0], "192.168.0.2", "203.0.113.2")
-"""A pod, a pod that may be a backend, the node, somebody outside."""
+SOURCES = ("10.0.0.2", PODS[0], "192.168.0.2", "203.0.113.2", "5.6.7.8")
+"""A pod, a pod that may be a backend, the node, somebody outside, a load balancer address (rule 14)."""
 BALANCERS = ("5.6.7.8", "1.2.3.4")
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
 _NUMBERS = st.tuples(st.sampled_from(PORTS), st.sampled_from(_PROTOCOLS))
@@ -62,7 +62,7 @@ def clusters(draw: st.DrawFn) -> Cluster:
 
 @st.composite
 def _services(draw: st.DrawFn, name: str, cluster_ip: str) -> Tree:
-    kind = draw(st.sampled_from(("ClusterIP", "NodePort", "LoadBalancer")))
+    kind = draw(st.sampled_from(("ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer")))
     numbers = draw(
         st.lists(st.tuples(st.sampled_from(PORTS), st.sampled_from(_PROTOCOLS)), min_size=1, max_size=2, unique=True)
     )
@@ -97,7 +97,7 @@ def _services(draw: st.DrawFn, name: str, cluster_ip: str) -> Tree:
 
 @st.composite
 def _slices(draw: st.DrawFn, service: str) -> list[Tree]:
-    return [draw(_slice(service, number)) for number in range(draw(st.integers(0, 2)))]
+    return [draw(_slice(service, number)) for number in range(draw(st.sampled_from((1, 0, 1, 2))))]
 
 
 @st.composite
@@ -114,7 +114,7 @@ def _slice(draw: st.DrawFn, service: str, number: int) -> Tree:
         "metadata": {"namespace": "ns", "name": f"{service}-{number}", "labels": labels},
         "addressType": "IPv4",
         "ports": ports,
-        "endpoints": draw(st.lists(_endpoint(), max_size=4)),
+        "endpoints": draw(st.lists(_endpoint(), min_size=1, max_size=4)),
     }
 
 

@@ -10,17 +10,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+import flow_oracle
 from fairway.agents.node_view import build_view
 from fairway.config.proxy.load import load
 from fairway.explain.model import Answer, Verdict
 from fairway.kube import decode
-from fairway.plan.model import FrontendKey
 from fairway.plan.view import NodeView
 from fairway.state.tables import State
 from fairway.values.address import Address, Family
-from fairway.values.names import ServicePortName
 from fairway.values.packet import Packet
-from fairway.values.protocol import Protocol
 from flow_cases import Tree
 from flow_driver import Driver, ask, run
 from flow_judge import Tally, draws
@@ -52,58 +50,32 @@ def questions(node: Node) -> Iterator[Packet]:
             yield packet(source, str(address), port + 1, str(protocol))
 
 
-def holder_of(node: Node, question: Packet) -> ServicePortName | None:
-    return node.planner.holder(FrontendKey(question.destination, question.protocol, question.port))
-
-
-def usable(cluster: Cluster, node: Node, question: Packet) -> tuple[set[str], set[str]]:
-    """Straight from the objects: the usable endpoints of the Service port that holds the frontend, all and local ones.
-
-    Ready ones; if there are none, those that serve while they terminate (rule 4), for each of the two sets apart.
-    """
-    holder = holder_of(node, question)
-    copies: dict[str, list[Tree]] = {}
-    for tree in cluster.objects:
-        if tree["metadata"].get("labels") != {"kubernetes.io/service-name": holder.service.name}:
-            continue
-        for port in tree["ports"]:
-            if (port["name"], Protocol.parse(port["protocol"])) == (holder.port, holder.protocol):
-                for endpoint in tree["endpoints"]:
-                    copies.setdefault(f"{endpoint['addresses'][0]}:{port['port']}", []).append(endpoint)
-    chosen = {at: max(rows, key=_rank) for at, rows in copies.items()}
-    local = {at: endpoint for at, endpoint in chosen.items() if _rank(endpoint)[0]}
-    return _usable(chosen), _usable(local)
-
-
-def _rank(endpoint: Tree) -> tuple[bool, bool, bool]:
-    """Of two copies of one address, the local one counts, then a ready one, then one that drains."""
-    conditions = endpoint["conditions"]
-    is_ready = conditions.get("ready", True)
-    drains = conditions.get("serving", True) and conditions.get("terminating", False)
-    return endpoint.get("nodeName") == "test-node", is_ready, drains
-
-
-def _usable(endpoints: dict[str, Tree]) -> set[str]:
-    ready = {at for at, endpoint in endpoints.items() if _rank(endpoint)[1]}
-    return ready or {at for at, endpoint in endpoints.items() if _rank(endpoint)[2]}
+def oracle_of(node: Node) -> flow_oracle.Node:
+    """The node as the oracle asks for it."""
+    view = node.planner.view
+    pods = view.detector.prefixes[0] if view.detector.prefixes else None
+    assert view.primary is not None
+    return flow_oracle.Node(
+        view.name, view.zone, view.addresses, view.primary, view.node_port_addresses, pods, view.masquerade_all
+    )
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(clusters())
-def test_plan_and_items_agree_shares_are_equal_and_only_usable_backends_are_used(cluster: Cluster) -> None:
+def test_plan_and_items_agree_with_the_rules_and_shares_are_equal(cluster: Cluster) -> None:
     node = fed(cluster, cluster.objects)
+    oracle = oracle_of(node)
     for question in questions(node):
         answer = node.answer(question)
         assert answer.agrees, (question, answer.disagreement)
-        if holder_of(node, question) is None:
-            assert answer.verdict is not Verdict.FORWARD, question
-            continue
-        anywhere, local = usable(cluster, node, question)
-        backends = {f"{b.address}:{b.port}" for b in answer.backends}
-        assert (answer.verdict is Verdict.FORWARD) == bool(backends), question
-        assert backends <= anywhere | local, question
-        assert all(isclose(b.probability, 1 / len(backends)) for b in answer.backends), question
-        assert (answer.verdict is Verdict.REJECT) == (not anywhere), question
+        expected = flow_oracle.expect(cluster.objects, oracle, question)
+        assert _said(answer) == _expected(expected), (question, answer)
+        assert all(isclose(b.probability, 1 / len(answer.backends)) for b in answer.backends), question
+
+
+def _expected(expectation: flow_oracle.Expectation) -> set[tuple[str, str, bool]]:
+    targets = {(expectation.verdict, target, masquerade) for target, masquerade in expectation.targets}
+    return targets or {(expectation.verdict, "", False)}
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
