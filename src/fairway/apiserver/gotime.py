@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 
 _RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:\d\d)")
@@ -61,6 +62,7 @@ def from_seconds(now: float) -> str:
     return write(dt.datetime.fromtimestamp(now, dt.UTC))
 
 
+@functools.lru_cache(maxsize=4096)
 def seconds(text: str) -> float:
     """Unix time of an API time."""
     return parse(text).timestamp()

@@ -277,8 +277,24 @@ class _PodCells:
         return str(self.restarts)
 
 
+class _LastPod:
+    """Three cells of a row ask for the same pod, one after the other."""
+
+    def __init__(self) -> None:
+        self._obj: Json = {}
+        self._cells: _PodCells | None = None
+
+    def cells(self, obj: Json) -> _PodCells:
+        if self._cells is None or self._obj is not obj:
+            self._obj, self._cells = obj, _PodCells(obj)
+        return self._cells
+
+
+_last_pod = _LastPod()
+
+
 def _pod_ready(obj: Json, _now: float) -> str:
-    cells = _PodCells(obj)
+    cells = _last_pod.cells(obj)
     return f"{cells.ready}/{cells.total}"
 
 
@@ -298,8 +314,8 @@ def _pod_ip(obj: Json, _now: float) -> str:
 POD = (
     NAME,
     Column("Ready", _pod_ready),
-    Column("Status", lambda o, _: _PodCells(o).reason),
-    Column("Restarts", lambda o, now: _PodCells(o).restarts_text(now)),
+    Column("Status", lambda o, _: _last_pod.cells(o).reason),
+    Column("Restarts", lambda o, now: _last_pod.cells(o).restarts_text(now)),
     AGE,
     _wide("IP", _pod_ip),
     _wide("Node", lambda o, _: o["spec"].get("nodeName") or _NONE),
