@@ -81,6 +81,11 @@ class Simulation:
         else:
             self.view.cache(kind).apply([told])
 
+    @property
+    def has_news(self) -> bool:
+        """Something is held back."""
+        return bool(self._held)
+
     def deliver(self) -> None:
         """Tell what was held back, in order."""
         held, self._held = self._held, []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from controllers.case_player import Player
+from controllers.memory_api import KINDS
 from controllers.simulation import Simulation
 from fairway.controllers.registry import Settings, make_controllers
 
@@ -59,3 +60,24 @@ def _played(case_id: str, steps: int) -> tuple[Simulation, Player]:
         player.play_step(step)
         simulation.settle()
     return simulation, player
+
+
+class LateSimulation(Simulation):
+    """No watch tells of anything before all that could be done without it is done."""
+
+    def __init__(self) -> None:
+        super().__init__(make_controllers(CONTROLLERS, Settings()))
+        self.delays = set(KINDS)
+
+    def settle(self) -> None:
+        super().settle()
+        while self.has_news:
+            self.deliver()
+            super().settle()
+
+
+@pytest.mark.parametrize(
+    "case", [one for one in CASES["cases"] if "quirk" not in one][::3], ids=lambda case: case["id"]
+)
+def test_ends_the_same_when_every_watch_is_late(case: dict[str, Any]) -> None:
+    assert Player(case, CASES["defaults"], LateSimulation()).play() == []

@@ -85,8 +85,9 @@ class DeploymentController:
         if taken:  # the versions of what was taken or let go are old now; the next look sees the new ones
             return Outcome(tuple(taken))
         draft = _Draft.begin(deployment, sets, turn.now)
-        if turn.failure is not None and _explain_failure(draft, turn.failure, view):
-            return Outcome(tuple(draft.status_writes()), retry=turn.failure.message)
+        explained = _explained_failure(draft, turn.failure, view) if turn.failure is not None else None
+        if explained is not None and turn.failure is not None:
+            return Outcome(tuple(draft.status_writes(explained)), retry=turn.failure.message)
         status = _decide(draft, view)
         writes = draft.finish(status)
         return Outcome(tuple(writes), again_in=next_progress_check(deployment, status, turn.now))
@@ -205,11 +206,9 @@ class _Draft:
         writes += [Delete(REPLICA_SET, one.metadata.object_name, one.metadata.uid) for one in self.removed]
         return [*writes, *self.status_writes(status)]
 
-    def status_writes(self, status: DeploymentStatus | None = None) -> list[Write]:
+    def status_writes(self, status: DeploymentStatus) -> list[Write]:
         """The status as it should be, with the revision, which lives in an annotation."""
         held = self.deployment
-        if status is None:
-            status = msgspec.structs.replace(held.status, conditions=self.conditions or None)
         old_revision = held.metadata.annotation_map.get(ANNOTATION_REVISION, "")
         if status == held.status and self.revision in ("", old_revision):
             return []
@@ -318,28 +317,27 @@ def _selector_tree(selector: LabelSelector) -> Tree:
     return {key: value for key, value in msgspec.to_builtins(selector).items() if value is not None}
 
 
-def _explain_failure(draft: _Draft, failure: Failure, view: View) -> bool:
+def _explained_failure(draft: _Draft, failure: Failure, view: View) -> DeploymentStatus | None:
     """After a set could not be made: another name if the hash is taken, else a condition that says why.
 
-    Returns whether the status is to be written and the rest to wait.
+    None when there is nothing to say, or it is said already.
     """
-    write = failure.write
+    write, deployment = failure.write, draft.deployment
     if not isinstance(write, Create) or write.kind is not REPLICA_SET or draft.new is not None:
-        return False
+        return None
     name = ObjectName(write.namespace, str(write.body["metadata"]["name"]))
-    deployment = draft.deployment
+    count = deployment.status.collision_count
     if failure.reason == "AlreadyExists":
         taken = view.get(REPLICA_SET, name)
-        if taken is None or is_same_template(taken.spec.template, deployment.spec.template):
-            return False
-        count = (deployment.status.collision_count or 0) + 1
-        if template_hash(deployment.spec.template, deployment.status.collision_count) not in name.name:
-            return False  # counted already
-        status = msgspec.structs.replace(deployment.status, collision_count=count)
-        draft.deployment = msgspec.structs.replace(deployment, status=status)
-        return True
-    draft.conditions = failed_create(deployment, draft.conditions, name.name, failure.message, draft.now)
-    return draft.conditions != (deployment.status.conditions or ())
+        is_counted = template_hash(deployment.spec.template, count) not in name.name
+        is_ours = taken is not None and is_same_template(taken.spec.template, deployment.spec.template)
+        if taken is None or is_ours or is_counted:
+            return None
+        return msgspec.structs.replace(deployment.status, collision_count=(count or 0) + 1)
+    said = failed_create(deployment, draft.conditions, name.name, failure.message, draft.now)
+    if said == (deployment.status.conditions or ()):
+        return None
+    return msgspec.structs.replace(deployment.status, conditions=said or None)
 
 
 def _is_scaling(draft: _Draft) -> bool:
