@@ -95,11 +95,12 @@ class World:
         self.observer = Watching()
         self.node_view = VIEW
         self.family = FamilySync(self.state, VIEW, NftablesDataplane(), self.kernel)
+        self.families = {Family.IPV4: self.family}
         self.agent = ProxyAgent(
             ProxyParts(
                 state=self.state,
                 writer=self.writer,
-                families={Family.IPV4: self.family},
+                families=self.families,
                 views=self,
                 clock=self.clock,
                 random=lambda: 0.5,
@@ -110,8 +111,15 @@ class World:
         self.writer.put_service(service())
         self.put("10.0.1.1")
 
-    def view(self, _family: Family) -> NodeView:
-        return self.node_view
+    def view(self, family: Family) -> NodeView:
+        return structs.replace(self.node_view, family=family)
+
+    def put_both(self, number: int) -> None:
+        """A Service of both families with other endpoints."""
+        self.writer.put_service(service("both", cluster_ips=["172.30.0.77", "fd00:96::77"]))
+        self.writer.put_slice(slice_of(endpoint(f"10.0.2.{number}"), service="both"))
+        self.writer.put_slice(slice_of(endpoint(f"fd00:10::{number}"), service="both", name="six", family="IPv6"))
+        self.agent.changed()
 
     def put(self, address: str) -> None:
         self.writer.put_slice(slice_of(endpoint(address, HERE)))
@@ -239,6 +247,32 @@ def test_services_that_change_together_with_a_failing_skeleton_are_not_lost() ->
         await until(lambda: world.is_right)
         (planned,) = world.family.planner.all_planned()
         assert [str(b.address) for b in planned.ports[0].cluster.backends] == ["10.0.1.2"]
+
+    run(scenario)
+
+
+def test_a_family_whose_kernel_fails_does_not_hold_up_the_other() -> None:
+    """In either order of the families, for changes at the time of the failure and after it."""
+
+    async def scenario(world: World) -> None:
+        six = FakeKernel()
+        world.families[Family.IPV6] = FamilySync(world.state, view(family=Family.IPV6), NftablesDataplane(), six)
+        world.agent.node_changed(even_if_equal=True)
+        for broken, other in ((world.kernel, six), (six, world.kernel)):
+            broken.fails = failing
+            written = len(other.writes)
+            world.put_both(1 + len(world.clock.sleeps))
+            assert len(other.writes) > written
+            await until(lambda: bool(world.clock.sleeps))
+            written = len(other.writes)
+            world.put_both(5 + len(world.clock.sleeps))
+            assert len(other.writes) > written
+            assert world.agent.status.queued_at is not None
+            broken.fails = working
+            world.clock.wake.set()
+            await until(lambda: world.agent.status.queued_at is None)
+            assert not any(sync.difference.pending_count for sync in world.families.values())
+            world.clock.sleeps.clear()
 
     run(scenario)
 

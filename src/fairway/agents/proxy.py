@@ -116,7 +116,8 @@ class ProxyAgent:
         self._parts = parts
         self._backoff = Backoff()
         self._retry: asyncio.TimerHandle | None = None
-        self._is_lost = False
+        self._lost: set[Family] = set()
+        """Families whose kernel tables are not as believed at all. The others go on."""
         self._is_view_old = True
         """The views of this node have to be asked for again."""
         self._unnoted: list[PortChange] = []
@@ -157,7 +158,7 @@ class ProxyAgent:
             self.status.queued_at = self._parts.clock.now()
             if self._parts.observer is not None:
                 self._parts.observer.queued()
-        if self.status.is_filled and not self._is_lost:
+        if self.status.is_filled:
             self._round()
         else:
             self._wake.set()
@@ -170,7 +171,7 @@ class ProxyAgent:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self._is_lost:
+            if self._lost:
                 await self._until_done(self._reload)
             if self._are_flows_doubtful:
                 await self.check_flows()
@@ -213,13 +214,18 @@ class ProxyAgent:
     async def _reload(self) -> None:
         """The kernel is not as believed at all: read it anew and write what is missing."""
         started = self._parts.clock.now()
-        for family, sync in self._parts.families.items():
-            for line in sync.reload():
+        for family in sorted(self._lost):
+            try:
+                mended = self._parts.families[family].reload()
+            except KernelError as error:
+                self._failed(error)
+                continue
+            self._lost.discard(family)
+            for line in mended:
                 log.warning("skeleton family=%s mended=%r", family, line)
-        self._is_lost = False
         self._are_flows_doubtful = True
         self._round(started)
-        if self._is_lost:
+        if self._lost:
             raise KernelError(f"still not as believed after reading anew: {self.status.last_error}", errno.EAGAIN)
 
     def _round(self, started: float | None = None) -> None:
@@ -231,14 +237,10 @@ class ProxyAgent:
         changes = self._plan(taken)
         self._publish_health_checks({change.name for change in changes})
         self._unnoted += [port for change in changes for port in change.ports]
-        try:
-            outcomes = [sync.write() for sync in parts.families.values() if sync.has_work]
-        except KernelError as error:
-            self._failed(error)
-            self._is_lost = True
-            self._wake.set()
-            return
+        outcomes = [outcome for family in parts.families if (outcome := self._write(family))]
         self._finish(now, outcomes)
+        if self._lost:
+            return
         if self._unnoted and parts.cleaner is not None:
             parts.cleaner.note(self._unnoted)
         self._unnoted = []
@@ -247,6 +249,22 @@ class ProxyAgent:
         elif self._is_incomplete:
             self._is_incomplete = False
             self._doubt_flows()
+
+    def _write(self, family: Family) -> WriteOutcome | None:
+        """What one family has to write, if anything. Its failure is no business of the other."""
+        sync = self._parts.families[family]
+        if family in self._lost or not sync.has_work:
+            return None
+        try:
+            return sync.write()
+        except KernelError as error:
+            self._failed(error)
+            self._lose(family)
+            return None
+
+    def _lose(self, family: Family) -> None:
+        self._lost.add(family)
+        self._wake.set()
 
     def _doubt_flows(self) -> None:
         self._are_flows_doubtful = True
@@ -287,13 +305,13 @@ class ProxyAgent:
         for outcome in outcomes:
             self._note_drifts(outcome.family, outcome.drifts)
         refused = [error for outcome in outcomes for error in outcome.refused]
-        if any(outcome.is_lost for outcome in outcomes):
-            self._is_lost = True
-            self._wake.set()
-        elif refused:
+        for outcome in outcomes:
+            if outcome.is_lost:
+                self._lose(outcome.family)
+        if refused:
             self._failed(refused[0])
             self._try_again_later()
-        else:
+        elif not self._lost:
             self._backoff.succeeded()
             status.queued_at, status.last_error = None, ""
             status.synced_at = clock.now()
@@ -321,14 +339,13 @@ class ProxyAgent:
 
     async def compare(self, family: Family, containers: Iterable[str] = ()) -> int:
         """Read the kernel and repair only what drifted. Returns how many items had."""
-        if not self.status.is_filled or self._is_lost:
+        if not self.status.is_filled or family in self._lost:
             return 0
         try:
             drifts = await self._parts.families[family].compare(containers)
         except KernelError as error:
             self._failed(error)
-            self._is_lost = True
-            self._wake.set()
+            self._lose(family)
             return 0
         if drifts:
             self._note_drifts(family, drifts)
@@ -346,7 +363,7 @@ class ProxyAgent:
 
     def suspect(self, family: Family, container: str, keys: Iterable[bytes]) -> None:
         """These elements may have drifted: ask the kernel, and repair those that did."""
-        if not self.status.is_filled or self._is_lost:
+        if not self.status.is_filled or family in self._lost:
             return
         try:
             drifts = self._parts.families[family].verify(container, keys)
@@ -360,8 +377,7 @@ class ProxyAgent:
     def lost(self, family: Family, why: str) -> None:
         """Somebody removed or rewrote what does not depend on Services: mend everything."""
         log.warning("drift family=%s what=%r", family, why)
-        self._is_lost = True
-        self._wake.set()
+        self._lose(family)
 
     def _note_drifts(self, family: Family, drifts: Sequence[Drift]) -> None:
         if not drifts:
