@@ -33,14 +33,16 @@ _NUMBERS = itertools.count(10001)
 class Command:
     """One process. A marker, a Service whose port and backends change after all else, says how far it has read."""
 
-    def __init__(self, api: FakeApi, configuration: Tree, folder: Path) -> None:
+    def __init__(
+        self, api: FakeApi, configuration: Tree, folder: Path, program: Sequence[str] = (PROGRAM, "proxy")
+    ) -> None:
         self._api = api
         self._present: Sequence[Tree] = ()
         self._log = folder / "log"
         self._kernels = {family: NftablesKernel(family) for family in Family}
         (folder / "config.json").write_text(json.dumps(configuration))
         with self._log.open("wb") as log:
-            arguments = [PROGRAM, "proxy", "--config", str(folder / "config.json"), "--master", api.url]
+            arguments = [*program, "--config", str(folder / "config.json"), "--master", api.url]
             self.process = subprocess.Popen(arguments, stderr=log, stdout=log)
 
     def __enter__(self) -> Self:
@@ -83,15 +85,21 @@ class Command:
             labels = {"kubernetes.io/service-name": "marker"}
             rows = {"endpoints": [{"addresses": [str(_backend(family, number))]}], "ports": [{"port": 9}]}
             self._api.put(SLICES, {**head, **rows, "metadata": {**meta, "name": f"marker-{family}", "labels": labels}})
-        self.until(lambda: all(self._holds(family, number) for family in Family))
+        self.until(lambda: all(self.holds(family, number) for family in Family))
 
-    def _holds(self, family: Family, number: int) -> bool:
+    def holds(self, family: Family, number: int) -> bool:
+        """Whether the kernel holds this version of the marker."""
         kernel = self._kernels[family]
         found = kernel.get(layout.FRONTENDS, layout.frontend_key(_MARKERS[family], Protocol.TCP, number))
         if found is None:
             return False
         backend = kernel.get(layout.BACKENDS, layout.place_key(0, layout.Dispatch.unpack(found).svc))
         return backend == layout.address_data(_backend(family, number), 9)
+
+
+def marker(family: Family) -> Address:
+    """The marker's address."""
+    return _MARKERS[family]
 
 
 def _backend(family: Family, number: int) -> Address:

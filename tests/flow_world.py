@@ -317,6 +317,7 @@ def one_cpu() -> Iterator[None]:
 
 _EVERYWHERE = {
     "net/ipv4/ip_forward": "1",
+    "net/ipv4/ip_local_port_range": "61000 65535",  # beyond the ports that `attempt` chooses itself
     "net/ipv4/icmp_ratelimit": "0",
     "net/ipv4/icmp_msgs_per_sec": "1000000",
     "net/ipv4/icmp_msgs_burst": "100000",

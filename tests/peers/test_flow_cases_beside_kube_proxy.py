@@ -1,0 +1,122 @@
+"""Every flow case by the real kube-proxy in nftables mode, under the judge that ours is under (tests/flows).
+
+A case that kube-proxy does not pass is a wrong case or a known difference; those are listed here, each with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+import netns
+from fairway.values.address import Family
+from fake_api import FakeApi
+from flow_cases import Tree
+from flow_command import Command, marker
+from flow_judge import assert_expected, observe
+from flow_scenarios import Check, Scenario, health_check_ports, node_addresses, widest_scenarios
+from flow_world import Place, World
+from peer import peer
+
+pytestmark = [pytest.mark.peers, pytest.mark.kernel, pytest.mark.timeout(600)]
+KUBE_PROXY = peer("kube-proxy")
+TABLES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
+
+
+def known_difference(check: Check) -> str:
+    """Why kube-proxy may do otherwise with this flow; empty when it may not."""
+    packet = check.flow.packet
+    if packet.destination.is_loopback and check.flow.verdict == "to":
+        return "kube-proxy has localhost node ports in iptables mode only"
+    return ""
+
+
+class DefaultingApi(FakeApi):
+    """Fills in what a real server fills in and kube-proxy counts on."""
+
+    def put(self, collection: str, tree: Mapping[str, Any]) -> str:
+        spec = dict(tree.get("spec", {}))
+        if spec.get("clusterIPs"):
+            spec.setdefault("ipFamilies", ["IPv6" if ":" in ip else "IPv4" for ip in spec["clusterIPs"]])
+        if spec.get("sessionAffinity") == "ClientIP":
+            spec.setdefault("sessionAffinityConfig", {"clientIP": {"timeoutSeconds": 10800}})
+        made = {**tree, "spec": spec} if spec else dict(tree)
+        for holder in (spec, made):
+            if "ports" in holder:
+                holder["ports"] = [{"name": "", "protocol": "TCP", **port} for port in holder["ports"] or ()]
+        return super().put(collection, made)
+
+
+class KubeProxy(Command):
+    """As `Command`, but kube-proxy."""
+
+    def __init__(self, api: FakeApi, configuration: Tree, folder: Path) -> None:
+        alone = {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"}
+        connection = {"contentType": "application/json"}
+        changed = {**configuration, "clientConnection": connection, "conntrack": alone}
+        super().__init__(api, changed, folder, program=(KUBE_PROXY,))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        for word in TABLES.values():
+            netns.run("nft", "-f", "-", stdin=f"add table {word} kube-proxy\ndelete table {word} kube-proxy\n")
+
+    def holds(self, family: Family, number: int) -> bool:
+        address = marker(family)
+        try:
+            text = netns.run("nft", "list", "map", TABLES[family], "kube-proxy", "service-ips")
+        except RuntimeError:
+            return False
+        return f"{address} . tcp . {number} " in text
+
+
+def _groups() -> dict[str, list[Scenario]]:
+    groups: dict[str, list[Scenario]] = {}
+    for scenario in widest_scenarios():
+        groups.setdefault(json.dumps(scenario.configuration, sort_keys=True), []).append(scenario)
+    return {rows[0].name: rows for rows in groups.values()}
+
+
+GROUPS = _groups()
+HEALTH_CHECKS = health_check_ports(widest_scenarios())
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    rows = [scenario for group in GROUPS.values() for scenario in group]
+    ports = set().union(*(scenario.ports for scenario in rows))
+    taken = {(Place.NODE, port) for port in HEALTH_CHECKS}
+    with World(node_addresses(), ports, taken) as made, made.entered():
+        yield made
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_kube_proxy_agrees_with_the_cases(name: str, world: World, tmp_path: Path) -> None:
+    wrong = []
+    with DefaultingApi() as api, KubeProxy(api, GROUPS[name][0].configuration, tmp_path) as proxy:
+        for scenario in GROUPS[name]:
+            for number, stage in enumerate(scenario.stages):
+                proxy.replace([*scenario.node, *stage.objects])
+                for check in stage.checks:
+                    if check.flow.packet.port in HEALTH_CHECKS:
+                        continue
+                    label = f"{scenario.name}, stage {number}: {check.flow.name}"
+                    found = difference(label, check, world)
+                    if bool(found) != bool(known_difference(check)):
+                        wrong.append(found or f"{label}: no longer a difference: {known_difference(check)}")
+    assert not wrong, "\n".join(wrong)
+
+
+def difference(label: str, check: Check, world: World) -> str:
+    try:
+        assert_expected(label, check, observe(check, world))
+    except AssertionError as error:
+        return f"{label}: {check.flow.packet}: {check.flow.verdict} expected, {str(error).splitlines()[0]}"
+    return ""
