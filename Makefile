@@ -1,5 +1,5 @@
 # Each target works from a fresh clone. `make up` and `make test` are all that the README asks for.
-.PHONY: bench-dns help setup up test test-slow lint lock bench-sync bench-conntrack peers nft-versions test-peers
+.PHONY: bench-dns help setup up test test-slow lint lock bench-sync bench-conntrack peers nft-versions test-peers test-floor
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 
@@ -39,8 +39,11 @@ peers: setup    ## the real kube-proxy, kube-apiserver and others, from their Go
 nft-versions:   ## other Debian releases' nft into .peers/nft/, for the listing tests; installs nothing
 	@tools/nft-versions .peers/nft
 
-test-peers: setup ## our parts against the real ones
-	@$(PY) -m pytest -m peers tests/peers $(ARGS)
+test-peers: setup ## our parts beside the real ones, in whatever folder of tests/
+	@$(PY) -m pytest -m 'peers and not slow' $(ARGS)
+
+test-floor: setup ## tests of the nftables writer on Debian 12's own kernel 6.1, in a virtual machine (qemu-system-x86)
+	@tools/floor .peers/floor $(PY) -m pytest -p no:cacheprovider --timeout 1200 $(or $(ARGS),tests/kernel/test_nftables_contract.py)
 
 lock: setup     ## write the lock files anew from pyproject.toml
 	@.venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header -q -o requirements.lock
