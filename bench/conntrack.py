@@ -20,8 +20,22 @@ import netns
 from conntrack_entries import Entry, insert
 from fairway.agents.stale_flows import remove_stale_flows
 from fairway.io.netlink.conntrack import Conntrack, bucket_count
-from fairway.plan.stale import Destination, StaleFlows, StaleQuery
+from fairway.plan.model import (
+    Frontend,
+    FrontendKey,
+    FrontendKind,
+    PlannedPort,
+    Scope,
+    Selection,
+    Treatment,
+    Treatments,
+    Verdict,
+)
+from fairway.plan.reasons import Reason
+from fairway.plan.stale import StaleFlows
 from fairway.values.address import Address, Family
+from fairway.values.names import ObjectName, ServicePortName
+from fairway.values.protocol import Protocol
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 MATCHES = 100
@@ -44,10 +58,18 @@ def matching(frontends: int) -> list[Entry]:
 
 
 def queries(frontends: int) -> StaleFlows:
+    """Service ports of which one endpoint has gone."""
+    treatment = Treatment(Verdict.FORWARD, Scope.CLUSTER, masquerade=False, reasons=())
+    nothing = Selection((), Reason.NOT_USED)
+    ports = []
+    for number in range(frontends):
+        key = FrontendKey(Address.parse(f"10.96.0.{1 + number}"), Protocol.UDP, 53 + number)
+        frontend = Frontend(key, FrontendKind.CLUSTER_IP, Treatments(treatment, treatment, treatment))
+        name = ServicePortName(ObjectName("bench", str(number)), "", Protocol.UDP)
+        serving = ((Address.parse("10.1.0.2"), 5353),)
+        ports.append(PlannedPort(name, Family.IPV4, (frontend,), nothing, nothing, serving=serving))
     stale = StaleFlows()
-    for n in range(frontends):
-        destination = Destination(Family.IPV4, Address.parse(f"10.96.0.{1 + n}"), 53 + n)
-        stale.add(StaleQuery(destination, frozenset({(Address.parse("10.1.0.2"), 5353)})))
+    stale.note_all(ports)
     return stale
 
 

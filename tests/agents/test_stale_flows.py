@@ -113,6 +113,7 @@ class FakeClock:
     def __init__(self) -> None:
         self.time = 0.0
         self.slept: list[float] = []
+        self.has_slept = asyncio.Event()
 
     def now(self) -> float:
         return self.time
@@ -120,6 +121,7 @@ class FakeClock:
     async def sleep(self, seconds: float) -> None:
         self.time += seconds
         self.slept.append(seconds)
+        self.has_slept.set()
         await asyncio.sleep(0)
 
 
@@ -158,8 +160,27 @@ class TestCleaner:
         table = FakeConntrack([TO_ONE, TO_TWO])
         table.broken = 3
         clock, deleted = self.cleaned(table, [lambda cleaner: cleaner.note_all([planned()])], 1)
-        assert (table.entries, clock.slept) == (set(), [0.2, 0.4, 0.8])
+        assert (table.entries, clock.slept[:3]) == (set(), [0.2, 0.4, 0.8])
         assert deleted == [2]
+
+    @pytest.mark.parametrize(("seconds", "rest"), [(0.05, 0.2), (5.0, 1.0)])
+    def test_rounds_are_followed_by_a_rest_that_bounds_their_share(self, seconds, rest):
+        async def main() -> None:
+            clock, table = FakeClock(), FakeConntrack([TO_ONE])
+
+            def slow(*arguments):
+                clock.time += seconds
+                return FakeConntrack.find(table, *arguments)
+
+            table.find = slow
+            cleaner = StaleFlowCleaner(table, lambda: (), clock, lambda: 0.5)
+            cleaner.note_all([planned()])
+            running = asyncio.create_task(cleaner.run())
+            await clock.has_slept.wait()
+            running.cancel()
+            assert clock.slept[0] == pytest.approx(rest)
+
+        asyncio.run(asyncio.wait_for(main(), 10))
 
     def test_a_change_that_leaves_nothing_stale_starts_no_round(self):
         async def main() -> None:

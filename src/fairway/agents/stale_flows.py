@@ -21,6 +21,12 @@ from fairway.values.errors import KernelError
 
 log = logging.getLogger(__name__)
 
+REST = 4.0
+"""Pause after a round, in times its length: a lone change is cleaned after at once, a stream of them costs a fifth of
+one processor at most."""
+MOST_REST = 1.0
+"""Seconds."""
+
 
 class FlowTable(Protocol):
     """A connection table: the kernel's, or a fake."""
@@ -74,8 +80,10 @@ class StaleFlowCleaner:
         while True:
             await self._noted.wait()
             self._noted.clear()
+            started = self._clock.now()
             if await self.clean():
                 backoff.succeeded()
+                await self._clock.sleep(min(MOST_REST, REST * (self._clock.now() - started)))
             else:
                 await self._clock.sleep(backoff.failed(self._random()))
                 self._noted.set()

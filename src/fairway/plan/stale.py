@@ -89,10 +89,6 @@ class StaleFlows:
                 self._pending.pop(Destination(after.family, frontend.key.address, frontend.key.port), None)
         self._pending.update(rows)
 
-    def add(self, query: StaleQuery) -> None:
-        """One query, whatever the plan says of its frontend."""
-        self._pending[query.destination] = query
-
     def take(self) -> tuple[StaleQuery, ...]:
         """What is to be asked now, sorted: a round begins."""
         self._taken, self._pending = self._pending, {}
