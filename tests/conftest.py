@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-import flow_judge
 
 settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=2000)
@@ -37,6 +36,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    tally = flow_judge.Tally
-    if tally.flows:
+    judge = sys.modules.get("flow_judge")  # imported by those tests alone that let flows through the kernel
+    tally = judge.Tally if judge else None
+    if tally and tally.flows:
         terminalreporter.write_line(f"{tally.flows} flows went through the kernel, by {tally.connections} connections")
