@@ -46,7 +46,7 @@ class Proxy:
 
     def start(self) -> list[WriteOutcome]:
         self.writer.take_changes()
-        self.sync.open(self.sync.view)
+        asyncio.run(self.sync.open(self.sync.view))
         return asyncio.run(self.sync.fill())
 
     def change(self, *rows: Service | EndpointSlice) -> WriteOutcome:
@@ -300,7 +300,7 @@ def test_a_kernel_full_of_drift_is_lost_and_a_reload_restores_it() -> None:
     squat(proxy, range(1, 30))
     outcome = proxy.change(slice_of(*(endpoint(f"10.0.1.{n}", HERE) for n in range(1, 31))))
     assert outcome.is_lost
-    proxy.sync.reload()
+    asyncio.run(proxy.sync.reload())
     assert not proxy.sync.write().is_lost
     assert proxy.is_right
 
@@ -456,13 +456,13 @@ class Life(RuleBasedStateMachine):
     def settle(self, outcome: WriteOutcome) -> None:
         """As the proxy's loop does it."""
         if outcome.is_lost:
-            self.proxy.sync.reload()
+            asyncio.run(self.proxy.sync.reload())
             assert not self.proxy.sync.write().is_lost
         asyncio.run(self.proxy.sync.compare())
         last = self.proxy.sync.write()
         assert not last.refused
         if last.is_lost:
-            self.proxy.sync.reload()
+            asyncio.run(self.proxy.sync.reload())
             self.proxy.sync.write()
         assert self.proxy.is_right
 

@@ -22,7 +22,7 @@ from fairway.reconcile.items import Operation, WriteError
 from fairway.state.tables import State, Writer
 from fairway.values.address import Address, Family
 from fairway.values.names import ObjectName
-from fake_kernel import FakeKernel, refusal
+from fake_kernel import PIECE, FakeKernel, refusal
 from objects import HERE, VIEW, endpoint, service, slice_of, view
 
 
@@ -273,6 +273,23 @@ def test_a_family_whose_kernel_fails_does_not_hold_up_the_other() -> None:
             await until(lambda: world.agent.status.queued_at is None)
             assert not any(sync.difference.pending_count for sync in world.families.values())
             world.clock.sleeps.clear()
+
+    run(scenario)
+
+
+def test_a_kernel_is_read_anew_while_others_have_their_turns_and_changes_come_in() -> None:
+    async def scenario(world: World) -> None:
+        world.writer.put_slice(slice_of(*(endpoint(f"10.0.3.{n}", HERE) for n in range(1, 60)), name="many"))
+        world.agent.changed()
+        world.agent.lost(Family.IPV4, "rules changed")
+        turns = 0
+        while world.agent._lost:
+            turns += 1
+            world.put(f"10.0.1.{turns % 250 + 1}")
+            world.agent.changed()
+            await asyncio.sleep(0)
+        assert turns >= 59 // PIECE  # of the backends alone
+        assert world.is_right
 
     run(scenario)
 

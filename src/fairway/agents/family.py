@@ -68,20 +68,24 @@ class FamilySync:
         """An item as a person reads it."""
         return self._dataplane.show(container, key, value)
 
-    def open(self, view: NodeView) -> Sequence[str]:
+    async def open(self, view: NodeView) -> Sequence[str]:
         """Make or mend the skeleton and learn what the kernel holds. Returns what was mended."""
         self._want(self.planner.set_view(view))
-        mended = self.reload()
+        mended = await self.reload()
         self._dataplane.recover(self.difference.known)
         return mended
 
-    def reload(self) -> Sequence[str]:
-        """Forget all belief about the kernel: make or mend the skeleton and read everything anew."""
+    async def reload(self) -> Sequence[str]:
+        """Forget all belief about the kernel: make or mend the skeleton and read everything anew, a piece at a time.
+
+        Plans may change meanwhile; nothing may be written.
+        """
         mended = self._ensure()
         for container in self._dataplane.containers:
             found: dict[Hashable, Hashable] = {}
             for piece in self._kernel.dump(container.name):
                 found.update(piece)
+                await asyncio.sleep(0)
             self.difference.load_known(container.name, found)
         return mended
 

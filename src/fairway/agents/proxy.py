@@ -194,7 +194,7 @@ class ProxyAgent:
         parts.writer.take_changes()
         outcomes: list[WriteOutcome] = []
         for family, sync in parts.families.items():
-            for line in sync.open(parts.views.view(family)):
+            for line in await sync.open(parts.views.view(family)):
                 log.info("skeleton family=%s mended=%r", family, line)
             outcomes += await sync.fill()
         self._publish_health_checks({p.name for s in parts.families.values() for p in s.planner.all_planned()})
@@ -216,7 +216,7 @@ class ProxyAgent:
         started = self._parts.clock.now()
         for family in sorted(self._lost):
             try:
-                mended = self._parts.families[family].reload()
+                mended = await self._parts.families[family].reload()
             except KernelError as error:
                 self._failed(error)
                 continue

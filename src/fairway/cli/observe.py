@@ -66,7 +66,7 @@ async def look(settings: ProxySettings, flags: Mapping[str, str], addresses: Seq
     for family in Family:
         reader = _Reader(NftablesFamily(family, settings) if is_live else None)
         sync = FamilySync(state, views.view(family), NftablesDataplane(), reader)
-        sync.open(views.view(family))
+        await sync.open(views.view(family))
         sync.plan_all()
         families[family] = FamilyLook(sync, reader.wrong_rules, reader.get)
     return Look(state, names, families, is_live)
