@@ -64,6 +64,11 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+# Go's YAML takes single letters for booleans, too.
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^[yYnN]$"), list("yYnN"))
+_Loader.bool_values = {**yaml.CSafeLoader.bool_values, "y": True, "n": False}
+
+
 def parse_yaml(body: bytes) -> Any:
     if body.lstrip()[:1] == b"{":
         return decode.parse_json(body)
