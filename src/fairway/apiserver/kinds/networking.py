@@ -231,7 +231,7 @@ def domain_path_errors(path: str, text: str) -> list[FieldError]:
 
 
 class NetworkPolicyStrategy(Strategy):
-    """Stored, not enforced: a warning says so."""
+    """Stored, and enforced by nobody."""
 
     has_generation = True
 
