@@ -137,11 +137,7 @@ class Runc:
         try:
             said, _ = await asyncio.wait_for(process.communicate(), seconds)
         except BaseException:
-            # Killing runc alone would leave the command running, and its pipe open.
-            for pid in (_pid_in(pid_file), process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL) if pid else None
-            await process.wait()
+            await _kill_command(process, pid_file)
             raise
         finally:
             pid_file.unlink(missing_ok=True)
@@ -149,9 +145,18 @@ class Runc:
 
     async def run(self, container: Container, command: Sequence[str], terminal: Terminal, *, tty: bool) -> int:
         """Run a command for a client; its exit code."""
-        if tty:
-            return await self._run_on_tty(container, command, terminal)
-        process = await self._exec(container, command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        pid_file = self._bundles / container.name / f"run-{next(self._numbers)}"
+        try:
+            run = self._run_on_tty if tty else self._run_on_pipes
+            return await run(container, command, terminal, pid_file)
+        finally:
+            pid_file.unlink(missing_ok=True)
+
+    async def _run_on_pipes(
+        self, container: Container, command: Sequence[str], terminal: Terminal, pid_file: Path
+    ) -> int:
+        pipe = subprocess.PIPE
+        process = await self._exec(container, command, "--pid-file", str(pid_file), stdin=pipe, stderr=pipe)
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -166,13 +171,16 @@ class Runc:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
             if process.returncode is None:
-                process.kill()
-                await process.wait()
+                await _kill_command(process, pid_file)
 
-    async def _run_on_tty(self, container: Container, command: Sequence[str], terminal: Terminal) -> int:
+    async def _run_on_tty(
+        self, container: Container, command: Sequence[str], terminal: Terminal, pid_file: Path
+    ) -> int:
         master, slave = pty.openpty()
         try:
-            process = await self._exec(container, command, "--tty", stdin=slave, stdout=slave, stderr=slave)
+            process = await self._exec(
+                container, command, "--tty", "--pid-file", str(pid_file), stdin=slave, stdout=slave, stderr=slave
+            )
         finally:
             os.close(slave)
         loop = asyncio.get_running_loop()
@@ -200,8 +208,7 @@ class Runc:
             await asyncio.gather(*helpers, return_exceptions=True)
             pipe.close()
             if process.returncode is None:
-                process.kill()
-                await process.wait()
+                await _kill_command(process, pid_file)
 
     async def _exec(
         self, container: Container, command: Sequence[str], *flags: str, **streams: Any
@@ -233,6 +240,22 @@ class Runc:
         said, _ = await process.communicate()
         if process.returncode:
             raise ContainerError(_last_words(said.decode(errors="replace")))
+
+
+async def _kill_command(process: asyncio.subprocess.Process, pid_file: Path) -> None:
+    """Killing runc alone would leave the command; and once runc is gone, it is ours to reap.
+
+    Unreaped it would hold up the end of the container's process namespace.
+    """
+    pid = _pid_in(pid_file)
+    for one in (pid, process.pid):
+        if one:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+    await process.wait()
+    if pid:
+        with contextlib.suppress(ChildProcessError):
+            await asyncio.get_running_loop().run_in_executor(None, os.waitpid, pid, 0)
 
 
 def _pid_in(path: Path) -> int:
