@@ -191,7 +191,7 @@ def _endpoint(name: ObjectName, family: Family, index: int, wire: _WireEndpoint)
         address = Address.parse(wire.addresses[0])
     except InvalidValueError as error:
         raise field_error("EndpointSlice", name, f"endpoints[{index}].addresses[0]", str(error)) from None
-    if address.family is not family:
+    if address.family is not family or address.is_ipv4_mapped:
         path = f"endpoints[{index}].addresses[0]"
         raise field_error("EndpointSlice", name, path, f"{address} is no {family} address, as addressType says")
     hints = wire.hints

@@ -47,11 +47,14 @@ def field_error(kind: str, name: ObjectName, path: str, problem: str) -> ObjectE
 
 
 def address_field(kind: str, name: ObjectName, path: str, text: str) -> Address:
-    """Read an address, or say which field is wrong."""
+    """Read an address, or say which field is wrong. IPv4-mapped ones are refused, as the API server refuses them."""
     try:
-        return Address.parse(text)
+        address = Address.parse(text)
     except InvalidValueError as error:
         raise field_error(kind, name, path, str(error)) from None
+    if address.is_ipv4_mapped:
+        raise field_error(kind, name, path, f"{text!r} must not be an IPv4-mapped IPv6 address")
+    return address
 
 
 def prefix_field(kind: str, name: ObjectName, path: str, text: str) -> Prefix:

@@ -64,6 +64,11 @@ class Address(bytes):
         return Family.IPV4 if len(self) == 4 else Family.IPV6
 
     @property
+    def is_ipv4_mapped(self) -> bool:
+        """`::ffff:10.0.0.1` (RFC 4291, 2.5.5.2)."""
+        return len(self) == 16 and self[:12] == _MAPPED
+
+    @property
     def is_loopback(self) -> bool:
         return self[0] == 127 if len(self) == 4 else self == LOOPBACK6
 
@@ -82,6 +87,7 @@ class Address(bytes):
         return f"{self}:{port}" if len(self) == 4 else f"[{self}]:{port}"
 
 
+_MAPPED = bytes(10) + b"\xff\xff"
 LOOPBACK6 = Address(bytes(15) + b"\x01")
 
 
