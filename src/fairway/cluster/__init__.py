@@ -1,0 +1,1 @@
+"""The embedded cluster, pure: which nodes, links, addresses and routes exist."""
