@@ -38,7 +38,7 @@ class Bench:
             rootfs=str(self.files.make(name)),
             network=f"/proc/{os.getpid()}/fd/{self._network}",
             ipc="/proc/self/ns/ipc",
-            cgroup=f"/fairway-test/{name}",
+            cgroup=f"/{name}",
             argv=argv,
             env={},
             mounts=(),

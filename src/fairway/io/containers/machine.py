@@ -88,6 +88,7 @@ class PodMachine:
         for uid in list(self._pods):
             await self._end(uid)
         await asyncio.to_thread(self._files.close)
+        await asyncio.to_thread(_remove_groups)
 
     # -- Machine
 
@@ -288,6 +289,13 @@ class PodMachine:
         if running is None:
             raise OSError(f'container "{target.container}" in pod "{target.pod}" is waiting to start')
         return running
+
+
+def _remove_groups() -> None:
+    """runc removes each container's own group; the one above is ours, unless another node still uses it."""
+    for group in sorted(Path("/sys/fs/cgroup").glob("*/fairway")):
+        with contextlib.suppress(OSError):
+            group.rmdir()
 
 
 def _named_port(container: Container, name: str) -> int:
