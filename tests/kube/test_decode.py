@@ -96,7 +96,7 @@ def test_cluster_ips(spec: Tree, expected: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("010.020.030.001", "10.20.30.1"), ("172.030.0.010", "172.30.0.10"), ("::ffff:010.0.0.01", "::ffff:10.0.0.1")],
+    [("010.020.030.001", "10.20.30.1"), ("172.030.0.010", "172.30.0.10"), ("64:ff9b::010.0.0.01", "64:ff9b::a00:1")],
 )
 def test_leading_zeros_are_decimal(text: str, expected: str) -> None:
     """Rule 2, KEP-4858."""
