@@ -52,6 +52,7 @@ class Prepared(NamedTuple):
     network: str
     """Path of a network namespace."""
     ipc: str
+    """Path of an IPC namespace; empty for one of its own. Never the machine's."""
     cgroup: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -84,7 +85,7 @@ def config(pod: NodePod, container: Container, prepared: Prepared) -> tuple[Tree
                 {"type": "pid"},
                 {"type": "mount"},
                 {"type": "uts"},
-                {"type": "ipc", "path": prepared.ipc},
+                {"type": "ipc", "path": prepared.ipc} if prepared.ipc else {"type": "ipc"},
                 {"type": "network", "path": prepared.network},
             ],
             "resources": _resources(container),

@@ -37,7 +37,7 @@ class Bench:
         prepared = Prepared(
             rootfs=str(self.files.make(name)),
             network=f"/proc/{os.getpid()}/fd/{self._network}",
-            ipc="/proc/self/ns/ipc",
+            ipc="",
             cgroup=f"/{name}",
             argv=argv,
             env={},
@@ -91,6 +91,17 @@ def test_its_network_is_the_private_one(files: RootFiles) -> None:
         async with bench(files) as b:
             code, text = await b.say("/bin/ls", "/sys/class/net")
             assert (code, text.split()) == (0, ["lo"])
+
+    asyncio.run(go())
+
+
+def test_its_ipc_namespace_is_not_the_machines(files: RootFiles) -> None:
+    async def go() -> None:
+        async with bench(files) as b:
+            code, text = await b.say("/bin/readlink", "/proc/self/ns/ipc")
+            assert code == 0
+            assert text.strip().startswith("ipc:[")
+            assert text.strip() != os.readlink("/proc/self/ns/ipc")  # noqa: PTH115
 
     asyncio.run(go())
 

@@ -116,7 +116,7 @@ class PodMachine:
         prepared = Prepared(
             rootfs=str(rootfs),
             network=str(FOLDER / known.namespace),
-            ipc="/proc/self/ns/ipc",
+            ipc="",
             cgroup=f"/fairway/{name}",
             argv=command,
             env=env,
