@@ -13,7 +13,7 @@ import conntrack_entries
 import netns
 from conntrack_entries import Entry, FakeConntrack
 from fairway.io.netlink import conntrack
-from fairway.io.netlink.conntrack import Conntrack, Lookup, decode, pick_stale, plan_lookups
+from fairway.io.netlink.conntrack import Conntrack, Lookup, TableSize, decode, pick_stale, plan_lookups
 from fairway.io.netlink.socket import attribute, nest
 from fairway.plan.stale import Destination, StaleQuery
 from fairway.values.address import Address, Family
@@ -221,6 +221,17 @@ def test_a_large_answer_comes_in_small_steps():
 
 
 @pytest.mark.kernel
+def test_a_walk_over_all_udp_entries_tells_how_many_there_are():
+    entries = [Entry("10.1.0.9", "8.8.8.8", 53, "8.8.8.8", 53, "tcp", source_port=1000 + n) for n in range(90)]
+    entries += [Entry("10.1.0.9", "8.8.8.8", 53, "8.8.8.8", 53, source_port=1000 + n) for n in range(10)]
+    with netns.private(), Conntrack() as real:
+        conntrack_entries.insert(entries)
+        queries = [query(f"10.0.0.{n}", 53 + n) for n in range(1, 100)]
+        assert sum(len(step) for step in real.find(queries, NODE)) == 0
+        assert real._udp_share == {Family.IPV4: 0.1}
+
+
+@pytest.mark.kernel
 def test_a_round_that_is_given_up_does_not_block_the_next():
     entries = [Entry("10.1.0.9", "10.0.0.10", 53, "10.1.0.1", 53, source_port=1000 + n) for n in range(3000)]
     with netns.private(), Conntrack() as real:
@@ -297,34 +308,45 @@ def test_a_client_that_keeps_sending_reaches_the_new_backend_only_after_the_roun
             assert new.recv(9) == b"fresh"
 
 
+BIG, SMALL = TableSize(20_000, 1 << 18), TableSize(10, 1 << 18)
+
+
 class TestPlanLookups:
     V4, OTHER, V6 = (Address.parse(text) for text in ("10.0.0.10", "10.0.0.11", "fd00::a"))
 
     def test_few_frontends_in_a_large_table_are_walked_one_by_one(self):
         destinations = [Destination(Family.IPV4, self.V4, 53), Destination(Family.IPV6, None, 30053)]
-        assert plan_lookups(destinations, 20_000, 1 << 18) == [
+        assert plan_lookups(destinations, BIG) == [
             Lookup(Family.IPV4, self.V4, 53),
             Lookup(Family.IPV6, None, 30053),
         ]
 
     def test_many_frontends_are_one_wide_walk(self):
         destinations = [Destination(Family.IPV4, self.V4, port) for port in range(100)]
-        assert plan_lookups(destinations, 20_000, 1 << 18) == [Lookup(Family.IPV4)]
+        assert plan_lookups(destinations, BIG) == [Lookup(Family.IPV4)]
+
+    def test_a_table_with_few_udp_entries_is_walked_once(self):
+        destinations = [Destination(Family.IPV4, self.V4, port) for port in (53, 54)]
+        size = BIG._replace(udp_share={Family.IPV4: 0.01})
+        assert plan_lookups(destinations, size) == [Lookup(Family.IPV4)]
+        assert len(plan_lookups(destinations, BIG._replace(udp_share={Family.IPV6: 0.01}))) == 2
 
     def test_a_small_table_is_walked_once(self):
         destinations = [Destination(Family.IPV4, self.V4, 53), Destination(Family.IPV4, self.OTHER, 53)]
-        assert plan_lookups(destinations, 10, 1 << 18) == [Lookup(Family.IPV4, port=53)]
+        assert plan_lookups(destinations, SMALL) == [Lookup(Family.IPV4, port=53)]
 
     def test_families_are_walked_apart(self):
         destinations = [Destination(Family.IPV6, self.V6, port) for port in range(100)]
         destinations.append(Destination(Family.IPV4, self.V4, 53))
-        assert plan_lookups(destinations, 10, 1 << 18) == [Lookup(Family.IPV4, self.V4, 53), Lookup(Family.IPV6)]
+        assert plan_lookups(destinations, SMALL) == [Lookup(Family.IPV4, self.V4, 53), Lookup(Family.IPV6)]
 
     def test_one_frontend_is_always_asked_for_exactly(self):
-        assert plan_lookups([Destination(Family.IPV4, self.V4, 53)], 0, 1) == [Lookup(Family.IPV4, self.V4, 53)]
+        assert plan_lookups([Destination(Family.IPV4, self.V4, 53)], TableSize(0, 1)) == [
+            Lookup(Family.IPV4, self.V4, 53)
+        ]
 
     def test_nothing_needs_no_walk(self):
-        assert plan_lookups([], 20_000, 1 << 18) == []
+        assert plan_lookups([], BIG) == []
 
 
 ADDRESSES = {4: st.integers(1, 6).map(lambda n: f"10.0.0.{n}"), 6: st.integers(1, 6).map(lambda n: f"fd00::{n}")}

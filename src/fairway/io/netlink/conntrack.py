@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -67,6 +67,15 @@ class Lookup(NamedTuple):
         return f"{self.family or 'any family'}, {self.address or 'any address'}, port {self.port or 'any'}"
 
 
+class TableSize(NamedTuple):
+    """What walks of the table cost."""
+
+    entries: int
+    buckets: int
+    udp_share: Mapping[Family, float] = {}
+    """A family's UDP entries among all; 1 where nothing is known."""
+
+
 EVERYTHING = Lookup(None, protocol=None)
 """Asked without a filter, and so understood by every kernel."""
 
@@ -78,6 +87,8 @@ class Conntrack:
         self._dumps = NetlinkSocket(Protocol.NETFILTER)
         self._deletes = NetlinkSocket(Protocol.NETFILTER)
         self._can_filter = can_filter
+        self._udp_share: dict[Family, float] = {}
+        """Of a family's UDP entries in the whole table, as the last walk over all of them found."""
 
     def __enter__(self) -> Self:
         return self
@@ -98,9 +109,12 @@ class Conntrack:
         expected = expected_replies(queries, node)
         if not expected:
             return
-        for lookup in self._plan([query.destination for query in queries]):
+        size = TableSize(self.count(), bucket_count(), self._udp_share)
+        for lookup in self._plan([query.destination for query in queries], size):
+            rows = 0
             try:
                 for payloads in self._dumps.dump(_GET, encode_lookup(lookup), what=f"list entries of {lookup}"):
+                    rows += len(payloads)
                     yield pick_stale(payloads, expected)
             except KernelError as error:
                 if lookup == EVERYTHING or error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
@@ -108,10 +122,12 @@ class Conntrack:
                 self._can_filter = False
                 yield from self.find(queries, node)
                 return
+            if lookup.family and lookup.port is None:
+                self._udp_share[lookup.family] = rows / max(1, size.entries)
 
-    def _plan(self, destinations: Collection[Destination]) -> list[Lookup]:
+    def _plan(self, destinations: Collection[Destination], size: TableSize) -> list[Lookup]:
         """Kernels before 5.8 pass over a filter; one that refuses it is not asked again."""
-        return plan_lookups(destinations, self.count(), bucket_count()) if self._can_filter else [EVERYTHING]
+        return plan_lookups(destinations, size) if self._can_filter else [EVERYTHING]
 
     def delete(self, flows: Sequence[Flow]) -> int:
         """Delete these entries; returns how many were still there. Raises KernelError when the kernel refuses one."""
@@ -145,17 +161,18 @@ class Conntrack:
         return numbers.count(0)
 
 
-def plan_lookups(destinations: Collection[Destination], entries: int, buckets: int) -> list[Lookup]:
+def plan_lookups(destinations: Collection[Destination], size: TableSize) -> list[Lookup]:
     """The cheapest walks that see every entry to `destinations` in a table of this size.
 
     Each walk visits every bucket and entry, and what it returns costs much more than what it passes over. So one walk a
     destination while they are few; for many, or in a small table, one wide walk a family.
     """
-    walk = buckets * _BUCKET_COST + entries * _SKIP_COST
+    walk = size.buckets * _BUCKET_COST + size.entries * _SKIP_COST
     lookups = []
     for family in sorted({destination.family for destination in destinations}):  # no filter works across families
         own = [destination for destination in destinations if destination.family is family]
-        if len(own) == 1 or len(own) * walk <= walk + entries * _MATCH_COST:
+        wide = walk + size.entries * size.udp_share.get(family, 1.0) * _MATCH_COST
+        if len(own) == 1 or len(own) * walk <= wide:
             lookups += [Lookup(family, destination.address, destination.port) for destination in own]
         else:
             lookups.append(Lookup(family, port=_only({destination.port for destination in own})))
