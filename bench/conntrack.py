@@ -115,7 +115,7 @@ def measure(entries: int, rounds: int) -> str:
         f"{entries:,} unrelated entries, {MATCHES} stale ones, {bucket_count():,} hash buckets;",
         f"milliseconds, of {rounds} rounds.",
         "",
-        "| UDP among them | frontends changed | round, median | worst | CPU of walks, median | loop stalled, median | worst |",
+        "| UDP among them | frontends changed | round, median | worst | CPU of walks | loop stalled, median | worst |",
         "|---|---|---|---|---|---|---|",
     ]
     for percent in (100, 10):
