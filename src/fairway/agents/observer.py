@@ -27,18 +27,13 @@ class MetricsObserver:
         elif kind == "EndpointSlice":
             self._metrics.endpoints_changed(count)
 
-    def queued(self) -> None:
-        """A change came in that the kernel does not hold yet."""
-        wall = self._wall()
-        for family in Family:
-            self._metrics.family(family).queued(wall)
-
     def wrote(self, seconds: float, outcomes: Sequence[WriteOutcome], *, is_full: bool) -> None:
         """One round of planning and writing."""
         wall = self._wall()
         failed = {outcome.family for outcome in outcomes if outcome.refused or outcome.is_lost}
         for outcome in outcomes:
             of = self._metrics.family(outcome.family)
+            of.queued(wall - seconds)
             of.wrote(outcome.transactions, outcome.operations)
             for _ in outcome.refused:
                 of.failed()

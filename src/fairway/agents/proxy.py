@@ -64,10 +64,6 @@ class HealthChecks(Protocol):
 class Observer(Protocol):
     """Is told what the loop does, for metrics."""
 
-    def queued(self) -> None:
-        """A change came in that the kernel does not hold yet."""
-        ...
-
     def wrote(self, seconds: float, outcomes: Sequence[WriteOutcome], *, is_full: bool) -> None:
         """One round of planning and writing; `is_full`: everything was compared."""
         ...
@@ -156,8 +152,6 @@ class ProxyAgent:
         """The state may have changed: plan and write at once. Called by the sinks."""
         if self.status.queued_at is None:
             self.status.queued_at = self._parts.clock.now()
-            if self._parts.observer is not None:
-                self._parts.observer.queued()
         if self.status.is_filled:
             self._round()
         else:

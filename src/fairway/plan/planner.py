@@ -99,9 +99,12 @@ class Planner:
         """Plan one Service alone and renew its claims. Returns the service ports that won or lost by it."""
         service = self._state.service(name)
         wished = plan_service(service, self._state.slices(name), self._view) if service else None
-        before = _claims_of(row.wished, row.created) if row else {}
-        after = _claims_of(wished, service.created) if service and wished else {}
         touched: list[ServicePortName] = []
+        if service and wished and row and _wish_the_same(wished, row.wished) and service.created == row.created:
+            before = after = {}
+        else:
+            before = _claims_of(row.wished, row.created) if row else {}
+            after = _claims_of(wished, service.created) if service and wished else {}
         if before != after:
             for key, claim in before.items():
                 if after.get(key) != claim:
@@ -139,6 +142,13 @@ class Planner:
         keys = {key for key, _ in lost}
         held = tuple(f for f in port.frontends if f.key not in keys)
         return msgspec.structs.replace(port, frontends=held, lost=tuple(lost))
+
+
+def _wish_the_same(one: PlannedService, other: PlannedService) -> bool:
+    """Whether both claim the same frontends: the usual case, when only endpoints changed."""
+    return len(one.ports) == len(other.ports) and all(
+        a.name == b.name and a.frontends == b.frontends for a, b in zip(one.ports, other.ports, strict=True)
+    )
 
 
 def _claims_of(planned: PlannedService, created: str) -> dict[FrontendKey, Claim]:

@@ -21,6 +21,8 @@ class Family(IntEnum):
     IPV4 = 4
     IPV6 = 6
 
+    __hash__ = int.__hash__  # an Enum's own is a Python function, and families are parts of keys
+
     @property
     def width(self) -> int:
         """Bytes of an address."""

@@ -22,5 +22,7 @@ class Protocol(IntEnum):
         except KeyError:
             raise InvalidValueError(f"{text!r} is not a protocol: TCP, UDP and SCTP are known") from None
 
+    __hash__ = int.__hash__  # an Enum's own is a Python function, and protocols are parts of keys
+
     def __str__(self) -> str:
         return self.name.lower()
