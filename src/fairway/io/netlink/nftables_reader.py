@@ -185,7 +185,7 @@ def _is_missing(end: bytes, form: Form) -> bool:
 
 
 def count(family: Family, container: str) -> int | None:
-    """How many elements a container has; None where the kernel does not say (before 6.16)."""
+    """How many elements a container has; None where the kernel does not say (6.1; 6.18 does)."""
     with NetlinkSocket(Protocol.NETFILTER) as sock:
         try:
             (answer,) = sock.request(Kind.GET_SET, table_header(family, container), what="nftables: get set")
