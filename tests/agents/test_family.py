@@ -148,7 +148,7 @@ def test_a_deleted_service_leaves_nothing_behind() -> None:
     proxy.writer.remove_service(ObjectName("ns", "web"))
     proxy.round()
     assert proxy.is_right
-    assert [name for name, content in proxy.kernel.elements.items() if content] == [layout.PODS]
+    assert [name for name, content in proxy.kernel.elements.items() if content] == [layout.PODS, layout.TIMEOUTS]
 
 
 # a kernel that fails

@@ -153,8 +153,8 @@ def test_each_kind_of_drift_is_heard(world: World, command: str, part: Part, nam
         ("delete element TABLE masquerades { 0x1 }", ["elements of masquerades differed"]),
         ("flush map TABLE shares", ["shares of 1 differed", "shares of 2 differed"]),
         (
-            "flush chain TABLE guard; flush chain TABLE affinity-60",
-            ["rules of chain affinity-60 differed", "rules of chain guard differed"],
+            "flush chain TABLE source-range; flush chain TABLE affinity-60",
+            ["rules of chain affinity-60 differed", "rules of chain source-range differed"],
         ),
         ("add set TABLE stranger { type mark; }", ["set stranger does not belong here"]),
         ("delete table TABLE", ["table was missing"]),

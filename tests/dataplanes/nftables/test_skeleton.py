@@ -11,8 +11,10 @@ from fairway.dataplanes.nftables import expressions as ex
 from fairway.dataplanes.nftables.encode import Kind
 from fairway.dataplanes.nftables.layout import Policy
 from fairway.dataplanes.nftables.skeleton import (
+    RANGES_CHAIN,
     PodInterface,
     PodRanges,
+    Skeleton,
     SkeletonSettings,
     affinity_timeout,
     build_skeleton,
@@ -87,23 +89,25 @@ def test_no_rule_reads_a_register_before_it_wrote_it_or_beyond_the_last(settings
         assert written <= set(range(16)), name
 
 
+def targets(skeleton: Skeleton, chain: ex.Chain) -> Iterator[str]:
+    """The chains that a chain leads to, once for each way."""
+    for rule in chain.rules:
+        for expression in rule.expressions:
+            match expression:
+                case ex.Decide(verdict) if verdict.chain:
+                    yield verdict.chain
+                case ex.Dispatch(container, _):
+                    yield from (v.chain for v in skeleton.verdicts[container].values() if v.chain)
+
+
 @every_setting
 def test_every_way_leads_to_a_chain_that_exists_and_none_in_a_circle(settings: SkeletonSettings) -> None:
     skeleton = build_skeleton(settings, [1, 10800], [0, 24])
-    ways: dict[str, set[str]] = {}
-    for name, chain in skeleton.chains.items():
-        targets = ways.setdefault(name, set())
-        for rule in chain.rules:
-            for expression in rule.expressions:
-                match expression:
-                    case ex.Decide(verdict) if verdict.chain:
-                        targets.add(verdict.chain)
-                    case ex.Dispatch(container, _):
-                        targets |= {v.chain for v in skeleton.verdicts[container].values() if v.chain}
+    ways = {name: set(targets(skeleton, chain)) for name, chain in skeleton.chains.items()}
     assert set().union(*ways.values()) <= skeleton.chains.keys()
     left = dict(ways)
     while left:
-        leaves = [name for name, targets in left.items() if not targets & left.keys()]
+        leaves = [name for name, further in left.items() if not further & left.keys()]
         assert leaves, f"a circle among {sorted(left)}"
         for name in leaves:
             del left[name]
@@ -121,15 +125,17 @@ def test_every_rule_says_what_it_does_in_a_comment_that_nft_can_load(settings: S
 @every_setting
 def test_every_policy_has_a_way_and_ends_never_onward(settings: SkeletonSettings) -> None:
     skeleton = build_skeleton(settings, [60], [24])
-    single = {layout.svc_key(p) for p in (Policy.PICK, Policy.REJECT, Policy.DROP)}
-    local = {layout.svc_key(p) for p in (Policy.LOCAL_PICK, Policy.LOCAL_DROP, Policy.local_affinity(60))}
-    sticky = {layout.svc_key(Policy.affinity(60))}
-    guard = {layout.svc_key(Policy.GUARD)}
-    assert skeleton.verdicts[layout.POLICIES].keys() == single | local | sticky | guard
-    assert skeleton.verdicts[layout.GUARDED_POLICIES].keys() == single | local | sticky
-    assert skeleton.verdicts[layout.INSIDE_POLICIES].keys() == single | sticky
-    for elements in (skeleton.verdicts[layout.POLICIES], skeleton.verdicts[layout.INSIDE_POLICIES]):
-        for verdict in elements.values():
+    plain = {Policy.PICK, Policy.REJECT, Policy.DROP, Policy.affinity(60)}
+    expected = {
+        layout.POLICIES: plain | {Policy.GUARD, layout.LOCAL},
+        layout.GUARDED_POLICIES: plain | {layout.LOCAL},
+        layout.INSIDE_POLICIES: plain,
+        layout.OUTSIDE_POLICIES: {policy << layout.OUTSIDE_SHIFT for policy in plain},
+    }
+    for container, policies in expected.items():
+        assert {layout.unpack_number_key(key) for key in skeleton.verdicts[container]} == policies
+    for container in expected:
+        for verdict in skeleton.verdicts[container].values():
             assert verdict.code is ex.Code.DROP or ends(skeleton.chains[verdict.chain])
 
 
@@ -146,15 +152,15 @@ def test_the_number_of_rules_depends_on_nothing_but_timeouts_and_lengths() -> No
         return sum(len(chain.rules) for chain in build_skeleton(SETTINGS, timeouts, lengths).chains.values())
 
     base = count([], [])
-    assert base < 45
-    assert count([60], []) - base == count([60, 90], []) - count([60], []) == 9
+    assert base < 50
+    assert count([60], []) - base == count([60, 90], []) - count([60], []) == 6
     assert count([], [24]) - base == 1
 
 
 def test_chains_and_rules_say_what_they_are_there_for() -> None:
     skeleton = build_skeleton(SETTINGS, [60, 10800], [0, 9, 32])
     assert {affinity_timeout(name) for name in skeleton.chains} == {None, 60, 10800}
-    assert [range_length(rule) for rule in skeleton.chains["guard"].rules] == [32, 9, 0, None]
+    assert [range_length(rule) for rule in skeleton.chains[RANGES_CHAIN].rules] == [32, 9, 0, None]
 
 
 @pytest.mark.parametrize("name", ["affinity", "affinity-", "affinity-x", "affinity-²", "local-affinity-60"])
@@ -168,19 +174,33 @@ def test_an_equal_skeleton_needs_nothing() -> None:
     assert changes.incompatible_sets(skeleton.sets, skeleton) == []
 
 
+def test_the_kernels_walk_through_all_ways_grows_with_the_timeouts_not_with_their_square() -> None:
+    """It walks a chain once for each way that leads there, after every change of a chain or of a verdict map."""
+
+    def walked(timeouts: int) -> int:
+        skeleton = build_skeleton(SETTINGS, range(1, timeouts + 1), range(33))
+
+        def below(chain: str) -> int:
+            return 1 + sum(below(target) for target in targets(skeleton, skeleton.chains[chain]))
+
+        return below("prerouting")
+
+    assert walked(40) - walked(20) == walked(20) - walked(0) < 20 * 25
+
+
 def test_a_new_timeout_needs_its_chains_and_elements_alone() -> None:
     made = changes.difference(build_skeleton(SETTINGS, [60]), build_skeleton(SETTINGS, [60, 90]))
     kinds = [message.kind for message in made.messages]
-    assert kinds.count(Kind.NEW_CHAIN) == 3
-    assert kinds.count(Kind.NEW_RULE) == 9
-    assert kinds.count(Kind.NEW_ELEMENTS) == 3 + 4  # the policies, and the protocols of each rule that translates
+    assert kinds.count(Kind.NEW_CHAIN) == 2
+    assert kinds.count(Kind.NEW_RULE) == 6
+    assert kinds.count(Kind.NEW_ELEMENTS) == 4 + 4  # the policies, and the protocols of each rule that translates
     assert not {Kind.DELETE_RULE, Kind.DELETE_CHAIN, Kind.DELETE_ELEMENTS} & set(kinds)
 
 
 def test_a_timeout_goes_elements_first() -> None:
     made = changes.difference(build_skeleton(SETTINGS, [60, 90]), build_skeleton(SETTINGS, [60]))
     kinds = [message.kind for message in made.messages]
-    assert kinds.count(Kind.DELETE_CHAIN) == 3
+    assert kinds.count(Kind.DELETE_CHAIN) == 2
     assert max(i for i, k in enumerate(kinds) if k is Kind.DELETE_ELEMENTS) < kinds.index(Kind.DELETE_CHAIN)
 
 

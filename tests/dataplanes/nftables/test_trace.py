@@ -197,9 +197,17 @@ def test_frontend_keys_can_be_read_back(address: Address, protocol: int, port: i
     assert layout.unpack_frontend_key(layout.frontend_key(address, protocol, port)) == (address, protocol, port)
 
 
-@given(WORDS, WORDS, st.integers(0, 7))
-def test_data_can_be_read_back(first: int, second: int, flags: int) -> None:
-    assert Dispatch.unpack(Dispatch(first, second, flags).pack()) == (first, second, flags)
+POLICIES = st.one_of(st.sampled_from(list(Policy)[:6]), st.integers(0, 86400).map(Policy.affinity))
+
+
+@given(WORDS, POLICIES, st.booleans(), st.integers(0, 7))
+def test_dispatch_can_be_read_back(svc: int, policy: int, is_local: bool, flags: int) -> None:
+    policy = layout.local_policy(policy) if is_local else policy
+    assert Dispatch.unpack(Dispatch(svc, policy, flags).pack()) == (svc, policy, flags)
+
+
+@given(WORDS, WORDS)
+def test_data_can_be_read_back(first: int, second: int) -> None:
     assert layout.unpack_place_key(layout.place_key(first, second)) == (first, second)
     assert layout.unpack_id(layout.id_data(first)) == first
     assert layout.unpack_svc_key(layout.svc_key(first)) == first

@@ -33,7 +33,7 @@ ENDPOINTS = "endpoints"
 SOURCE_RANGES = "source-ranges"
 """svc . network . prefix length"""
 RANGE_LENGTHS = "range-lengths"
-"""Pseudo-container: one item a distinct prefix length in SOURCE_RANGES; the writer makes it a rule of `guard`."""
+"""Pseudo-container: one item a distinct prefix length in SOURCE_RANGES; the writer makes a rule of it."""
 HAIRPIN = "hairpin"
 """address . address: every backend, since any may be its own client (rule 11)"""
 CLUSTER_IPS = "cluster-ips"
@@ -53,6 +53,8 @@ POLICIES = "policies"
 """policy -> chain: a handful of elements"""
 GUARDED_POLICIES = "guarded-policies"
 """policy behind GUARD -> chain: a map of its own, since the kernel refuses a map that leads back to itself"""
+OUTSIDE_POLICIES = "outside-policies"
+"""policy of an outsider, shifted as it stands above the flags -> chain: a handful of elements"""
 INSIDE_POLICIES = "inside-policies"
 """policy of an insider -> chain: a handful of elements"""
 MASQUERADES = "masquerades"
@@ -144,6 +146,13 @@ class Flag(IntFlag):
     """when the source is one of the node's addresses"""
 
 
+LOCAL = 7
+"""In the kernel's elements the LOCAL_ policies are this one, and what outsiders get stands above the flags: a verdict
+map with an element for each of them would have the kernel walk, for each timeout, the chains of all the others.
+"""
+OUTSIDE_SHIFT = 8
+
+
 class Dispatch(NamedTuple):
     """Data of FRONTENDS, INSIDE and GUARDED."""
 
@@ -152,11 +161,19 @@ class Dispatch(NamedTuple):
     flags: int
 
     def pack(self) -> bytes:
+        """0 . svc . policy . flags"""
+        outside = outsider_policy(self.policy)
+        if outside != self.policy:
+            return _DISPATCH.pack(0, self.svc, LOCAL, self.flags | outside << OUTSIDE_SHIFT)
         return _DISPATCH.pack(0, self.svc, self.policy, self.flags)
 
     @classmethod
     def unpack(cls, data: bytes) -> Dispatch:
-        return cls(*_DISPATCH.unpack(data)[1:])
+        """The inverse of pack."""
+        _, svc, policy, flags = _DISPATCH.unpack(data)
+        if policy == LOCAL:
+            return cls(svc, local_policy(flags >> OUTSIDE_SHIFT), flags & (1 << OUTSIDE_SHIFT) - 1)
+        return cls(svc, policy, flags)
 
 
 _DISPATCH = struct.Struct("=IIII")

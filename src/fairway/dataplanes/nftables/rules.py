@@ -273,6 +273,21 @@ def in_source_range(registers: Registers, length: int) -> tuple[Expression, ...]
     )
 
 
+def find_outside_policy(registers: Registers, container: str) -> tuple[Expression, ...]:
+    """What outsiders get at a frontend with a local policy: left in the register of its flags."""
+    flags = registers.flags
+    mask = layout.svc_key(0xFFFFFFFF << layout.OUTSIDE_SHIFT & 0xFFFFFFFF)
+    return (*find_frontend(registers, container, flags), Bitwise(flags, flags, mask, bytes(4)))
+
+
+def find_masquerade_flags(registers: Registers) -> tuple[Expression, ...]:
+    """The flags of the frontend that a translated packet was sent to."""
+    flags = registers.flags
+    mask = layout.svc_key((1 << layout.OUTSIDE_SHIFT) - 1)
+    found = find_original_frontend(registers, layout.FRONTENDS, flags)
+    return (*found, Bitwise(flags, flags, mask, bytes(4)))
+
+
 def is_node(registers: Registers) -> tuple[Expression, ...]:
     """The source is one of the node's addresses."""
     return (Fib(FibFlag.SADDR, registers.scratch), Compare(registers.scratch, Comparison.EQUAL, _RTN_LOCAL))

@@ -47,6 +47,7 @@ LOCALHOST_PRIORITY = -110
 INVALID_PRIORITY = 0
 """forward: filter"""
 
+RANGES_CHAIN = "source-range"
 _STATUS_DNAT = (0x20).to_bytes(4, sys.byteorder)
 _STATE_INVALID = (1).to_bytes(4, sys.byteorder)
 
@@ -171,6 +172,7 @@ SETS = (
     SetSpec(layout.PODS, (_A,), kind=SetKind.INTERVAL, comment="sources that are local pods"),
     SetSpec(layout.POLICIES, (_W,), leads=True, comment="policy of a frontend : what to do"),
     SetSpec(layout.GUARDED_POLICIES, (_W,), leads=True, comment="policy once past the source ranges : what to do"),
+    SetSpec(layout.OUTSIDE_POLICIES, (_W,), leads=True, comment="policy of an outsider, above the flags : what to do"),
     SetSpec(layout.INSIDE_POLICIES, (_W,), leads=True, comment="policy for pods and the node : what to do"),
     SetSpec(layout.MASQUERADES, (_W,), leads=True, comment="flags of a frontend : which sources are masqueraded"),
 )
@@ -183,7 +185,7 @@ def build_skeleton(settings: SkeletonSettings, timeouts: Iterable[int] = (), len
         *_base_chains(settings),
         _services(settings),
         *_policy_chains(settings),
-        _guard(settings, sorted(lengths, reverse=True)),
+        *_guard_chains(settings, sorted(lengths, reverse=True)),
         *(chain for each in seconds for chain in _affinity_chains(settings, each)),
         *_masquerade_chains(settings),
     )
@@ -192,8 +194,9 @@ def build_skeleton(settings: SkeletonSettings, timeouts: Iterable[int] = (), len
         {spec.name: _sized(spec, settings) for spec in SETS},
         {chain.name: chain for chain in chains},
         {
-            layout.POLICIES: _policies(seconds) | {layout.svc_key(Policy.GUARD): Verdict(Code.GOTO, "guard")},
-            layout.GUARDED_POLICIES: _policies(seconds),
+            layout.POLICIES: _policies(seconds, {Policy.GUARD: "guard", layout.LOCAL: "local"}),
+            layout.GUARDED_POLICIES: _policies(seconds, {layout.LOCAL: "local-guarded"}),
+            layout.OUTSIDE_POLICIES: _policies(seconds, {}, shift=layout.OUTSIDE_SHIFT),
             layout.INSIDE_POLICIES: _inside_policies(seconds),
             layout.MASQUERADES: _masquerades(),
         },
@@ -211,7 +214,7 @@ def affinity_timeout(chain: str) -> int | None:
 
 
 def range_length(rule: Rule) -> int | None:
-    """The prefix length that this rule of `guard` checks; None if it is another rule."""
+    """The prefix length that this rule of RANGES_CHAIN checks; None if it is another rule."""
     for expression in rule.expressions:
         if isinstance(expression, Bitwise) and len(expression.mask) == 4 and expression.mask == bytes(4):
             return layout.unpack_number_key(expression.xor)
@@ -294,17 +297,19 @@ def _policy_chains(settings: SkeletonSettings) -> tuple[Chain, ...]:
     chains.append(Chain("guarded", (Rule(find, "past the source ranges"), refuse)))
     find = (*rules.find_frontend(r, layout.INSIDE, r.policy), Dispatch(layout.INSIDE_POLICIES, r.policy))
     chains.append(Chain("inside", (Rule(find, "for pods and the node"), refuse)))
-    chains.append(_local_chain(settings, "local-pick", _goto("pick")))
-    chains.append(_local_chain(settings, "local-drop", _drop()))
+    chains.append(_local_chain(settings, "local", layout.FRONTENDS))
+    chains.append(_local_chain(settings, "local-guarded", layout.GUARDED))
     return tuple(chains)
 
 
-def _local_chain(settings: SkeletonSettings, name: str, outsiders: Decide) -> Chain:
+def _local_chain(settings: SkeletonSettings, name: str, container: str) -> Chain:
     r = rules.Registers.of(settings.family)
     insiders = [Rule((*rules.is_node(r), _goto("inside")), "the node itself")]
     if settings.pods is not None:
         insiders.append(Rule((*_is_pod(settings), _goto("inside")), "local pods"))
-    return Chain(name, (*insiders, Rule((outsiders,), "anybody else")))
+    find = (*rules.find_outside_policy(r, container), Dispatch(layout.OUTSIDE_POLICIES, r.flags))
+    refuse = _refusal(settings.family, "no such policy: never onward")
+    return Chain(name, (*insiders, Rule(find, "anybody else: the policy above the flags"), refuse))
 
 
 def _is_pod(settings: SkeletonSettings, *, inverted: bool = False) -> tuple[Expression, ...]:
@@ -316,18 +321,22 @@ def _is_pod(settings: SkeletonSettings, *, inverted: bool = False) -> tuple[Expr
             return (rules.source(r, 0), Lookup(layout.PODS, 0, None, inverted))
 
 
-def _guard(settings: SkeletonSettings, lengths: list[int]) -> Chain:
+def _guard_chains(settings: SkeletonSettings, lengths: list[int]) -> tuple[Chain, Chain]:
     r = rules.Registers.of(settings.family)
     allowed = tuple(
-        Rule((*rules.in_source_range(r, length), _goto("guarded")), f"source ranges of length {length}")
+        Rule((*rules.in_source_range(r, length), Decide(Verdict(Code.RETURN))), f"source ranges of length {length}")
         for length in lengths
     )
-    return Chain("guard", (*allowed, Rule((_drop(),), "outside all source ranges")))
+    check = Rule((Decide(Verdict(Code.JUMP, RANGES_CHAIN)),), "comes back from there if the source is in a range")
+    return (
+        Chain("guard", (check, Rule((_goto("guarded"),), "past the source ranges"))),
+        Chain(RANGES_CHAIN, (*allowed, Rule((_drop(),), "outside all source ranges"))),
+    )
 
 
 def _affinity_chains(settings: SkeletonSettings, seconds: int) -> tuple[Chain, ...]:
     r = rules.Registers.of(settings.family)
-    chains = [_local_chain(settings, f"local-affinity-{seconds}", _goto(f"affinity-{seconds}"))]
+    chains = []
     for prefix, container in (("", layout.FRONTENDS), ("inside-", layout.INSIDE)):
         follow = rules.follow_affinity(r, container, seconds)
         start = rules.start_affinity(r, container, seconds)
@@ -356,7 +365,7 @@ def _postrouting(settings: SkeletonSettings) -> tuple[Rule, ...]:
         Masquerade(),
     )
     by_flags = (
-        *rules.find_original_frontend(r, layout.FRONTENDS, r.flags),
+        *rules.find_masquerade_flags(r),
         Dispatch(layout.MASQUERADES, r.flags),
     )
     return (
@@ -382,18 +391,11 @@ def _masquerade_chains(settings: SkeletonSettings) -> tuple[Chain, ...]:
     )
 
 
-def _policies(timeouts: list[int]) -> dict[bytes, Verdict]:
-    chains = {
-        Policy.PICK: "pick",
-        Policy.REJECT: "refuse",
-        Policy.LOCAL_PICK: "local-pick",
-        Policy.LOCAL_DROP: "local-drop",
-    }
-    found = {layout.svc_key(policy): Verdict(Code.GOTO, chain) for policy, chain in chains.items()}
-    found[layout.svc_key(Policy.DROP)] = Verdict(Code.DROP)
-    for each in timeouts:
-        found[layout.svc_key(Policy.affinity(each))] = Verdict(Code.GOTO, f"affinity-{each}")
-        found[layout.svc_key(Policy.local_affinity(each))] = Verdict(Code.GOTO, f"local-affinity-{each}")
+def _policies(timeouts: list[int], more: dict[int, str], *, shift: int = 0) -> dict[bytes, Verdict]:
+    chains = {Policy.PICK: "pick", Policy.REJECT: "refuse"} | more
+    chains |= {Policy.affinity(each): f"affinity-{each}" for each in timeouts}
+    found = {layout.svc_key(policy << shift): Verdict(Code.GOTO, chain) for policy, chain in chains.items()}
+    found[layout.svc_key(Policy.DROP << shift)] = Verdict(Code.DROP)
     return found
 
 

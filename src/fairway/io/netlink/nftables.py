@@ -17,6 +17,7 @@ from fairway.dataplanes.nftables.elements import Pair, Shape
 from fairway.dataplanes.nftables.encode import Kind, delete_table
 from fairway.dataplanes.nftables.expressions import Chain
 from fairway.dataplanes.nftables.skeleton import (
+    RANGES_CHAIN,
     Skeleton,
     SkeletonSettings,
     affinity_timeout,
@@ -338,8 +339,8 @@ def _counts_in(operations: Iterable[Operation]) -> set[int]:
 
 def _grown_in(found: Skeleton) -> _Grown:
     timeouts = {seconds for name in found.chains if (seconds := affinity_timeout(name)) is not None}
-    guard = found.chains.get("guard", Chain("guard", ()))
-    return _Grown(timeouts, {bits for rule in guard.rules if (bits := range_length(rule)) is not None}, set())
+    ranges = found.chains.get(RANGES_CHAIN, Chain(RANGES_CHAIN, ()))
+    return _Grown(timeouts, {bits for rule in ranges.rules if (bits := range_length(rule)) is not None}, set())
 
 
 _PSEUDO: dict[str, Callable[[_Grown], set[int]]] = {
