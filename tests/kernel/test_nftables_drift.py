@@ -172,6 +172,18 @@ def test_the_skeleton_is_repaired_and_only_what_differs(world: World, command: s
 
 
 @both_families
+def test_a_table_that_a_crash_left_behind_is_removed(world: World) -> None:
+    left = f"{table(world)} {layout.INTERIM_TABLE}"
+    with NftablesKernel(world.plan.family) as other:
+        for clean in (lambda: other.ensure_skeleton(world.settings), other.remove):
+            chain = f"add chain {left} prerouting {{ type nat hook prerouting priority -99; }}"
+            netns.run("nft", f"add table {left}; {chain}; add rule {left} prerouting drop")
+            clean()
+            assert layout.INTERIM_TABLE not in netns.run("nft", "list", "tables")
+    assert netns.run("nft", "list", "tables") == ""
+
+
+@both_families
 def test_a_restart_finds_timeouts_and_range_lengths_again(world: World) -> None:
     with NftablesKernel(world.plan.family) as restarted:
         restarted.ensure_skeleton(world.settings)

@@ -45,6 +45,15 @@ def build(wanted: Skeleton) -> tuple[Message, ...]:
     )
 
 
+def interim(wanted: Skeleton) -> Skeleton:
+    """The same, but each base chain one step behind: it sees the packets that the table before it left alone."""
+    chains = {
+        name: chain._replace(hook=chain.hook._replace(priority=chain.hook.priority + 1)) if chain.hook else chain
+        for name, chain in wanted.chains.items()
+    }
+    return wanted._replace(chains=chains)
+
+
 def difference(found: Skeleton, wanted: Skeleton) -> Changes:
     """From the found table, whose sets are as wanted or missing, to the wanted one."""
     family = wanted.family

@@ -34,6 +34,7 @@ VERDICT_TYPE = 0xFFFFFF00
 VERDICT_BYTES = 16
 COMMENT_OF_SET = 7
 _CONCAT_BITS = 6
+_GENERIC_HEADER = 4
 _IN_HOST_ORDER = bytes((0, 4)) + (1).to_bytes(4, sys.byteorder)
 
 
@@ -79,6 +80,13 @@ def table_header(family: Family, container: str = "") -> bytes:
     return head + text(2, container) if container else head
 
 
+def for_table(message: Message, table: str) -> Message:
+    """The same message about another table: its name stands first in each."""
+    kind, flags, payload = message
+    header, rest = payload[:_GENERIC_HEADER], payload[_GENERIC_HEADER + len(text(1, TABLE)) :]
+    return Message(kind, flags, header + text(1, table) + rest)
+
+
 def new_table(family: Family) -> Message:
     payload = table_header(family) + attribute(6, comment_data(TABLE_COMMENT))
     return Message(Kind.NEW_TABLE, NLM_F_CREATE, payload)
@@ -116,6 +124,11 @@ def new_rule(family: Family, chain: str, rule: ex.Rule, numbers: Iterator[int]) 
             written.append(encode_expression(expression))
     payload = table_header(family, chain) + nest(4, *written) + attribute(7, comment_data(rule.comment))
     yield Message(Kind.NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, payload)
+
+
+def flush_table(family: Family) -> Message:
+    """Delete all rules of all chains."""
+    return Message(Kind.DELETE_RULE, 0, table_header(family))
 
 
 def _anonymous_set(family: Family, protocols: frozenset[int], number: int) -> tuple[Message, Message]:

@@ -15,6 +15,8 @@ from fairway.reconcile.items import Container
 from fairway.values.address import Address, Prefix
 
 TABLE = "fairway"
+INTERIM_TABLE = "fairway-interim"
+"""Stands in while a table of another layout is replaced."""
 
 FRONTENDS = "frontends"
 """address . protocol . port -> 0 . svc . policy . flags"""

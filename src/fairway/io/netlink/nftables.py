@@ -14,7 +14,7 @@ from typing import Self, cast
 from fairway.agents.dataplane import suspects_by_dump
 from fairway.dataplanes.nftables import changes, elements, layout
 from fairway.dataplanes.nftables.elements import Pair, Shape
-from fairway.dataplanes.nftables.encode import Kind, delete_table
+from fairway.dataplanes.nftables.encode import Kind, delete_table, flush_table, for_table
 from fairway.dataplanes.nftables.expressions import Chain
 from fairway.dataplanes.nftables.skeleton import (
     RANGES_CHAIN,
@@ -81,17 +81,20 @@ class NftablesKernel:
     def ensure_skeleton(self, settings: SkeletonSettings, items: Callable[[], Iterable[Item]] = tuple) -> list[str]:
         """Create the table, or repair what is missing or differs; says what, and writes nothing when nothing is.
 
-        A table that is missing, or whose sets are of another layout, is made in one transaction that holds `items`.
+        A table that is missing is made in one transaction that holds `items`; one whose sets are of another layout is
+        replaced by such a table, without a packet that meets neither.
         """
         self._settings = settings
         found = reader.read_skeleton(self.family)
         if found is None:
-            self._rebuild(items(), ())
+            self._make(items(), ())
+            self._drop_interim()
             return ["table was missing"]
+        self._drop_interim()
         wanted = build_skeleton(settings)
         if others := changes.incompatible_sets(found.sets, wanted):
             fits = changes.can_hold(wanted.sets[layout.AFFINITY], found.sets.get(layout.AFFINITY))
-            self._rebuild(items(), tuple(reader.dump_raw(self.family, layout.AFFINITY)) if fits else ())
+            self._replace(items(), tuple(reader.dump_raw(self.family, layout.AFFINITY)) if fits else ())
             return [f"set {name} had another layout" for name in others]
         grown = self._grown or _grown_in(found)
         made = changes.difference(found, build_skeleton(settings, grown.timeouts, grown.lengths))
@@ -131,26 +134,49 @@ class NftablesKernel:
             steps.extend(_pack(form, Kind.NEW_ELEMENTS, elements.encode_bounds(form, wanted)))
         return steps, damaged
 
-    def _rebuild(self, items: Iterable[Item], affinity: Sequence[bytes]) -> None:
-        """The whole table, elements and all, in one transaction: no packet meets it half made."""
+    def _make(self, items: Iterable[Item], affinity: Sequence[bytes]) -> None:
+        skeleton, content = self._whole(items, affinity)
+        self._commit([*(Step(message) for message in changes.build(skeleton)), *content])
+
+    def _replace(self, items: Iterable[Item], affinity: Sequence[bytes]) -> None:
+        """Replace the table while packets pass.
+
+        A packet takes its rules from one generation, but looks maps up in that of the moment: if rules and maps went
+        at once, it could find the old maps empty. So another table stands in behind the old one, which then loses its
+        rules alone, and is replaced when no packet is in it any more.
+        """
+        skeleton, content = self._whole(items, affinity)
+        stand_in = [*(Step(message) for message in changes.build(changes.interim(skeleton))), *content]
+        self._commit([_for_interim(step) for step in stand_in])
+        self._commit([Step(flush_table(self.family))])
+        made = [delete_table(self.family), *changes.build(skeleton)]
+        self._commit([*(Step(message) for message in made), *content])
+        self._drop_interim()
+
+    def _drop_interim(self) -> None:
+        """Also one that a crash has left behind."""
+        if reader.has_table(self.family, layout.INTERIM_TABLE):
+            self._commit([_for_interim(Step(flush_table(self.family)))])
+            self._commit([_for_interim(Step(delete_table(self.family)))])
+
+    def _whole(self, items: Iterable[Item], affinity: Sequence[bytes]) -> tuple[Skeleton, list[Step]]:
+        """The skeleton that these items need, and the messages that fill it."""
         additions = [Operation(Action.ADD, item) for item in items]
         grown = _Grown(set(), set(), set())
         for _, (container, key, _) in additions:
             if container in _PSEUDO:
                 _PSEUDO[container](grown).add(layout.unpack_number_key(cast("bytes", key)))
         self._grown = grown
-        steps = [Step(delete_table(self.family))] if reader.has_table(self.family) else []
-        skeleton = build_skeleton(self._settings, grown.timeouts, grown.lengths)
-        steps += [Step(message) for message in changes.build(skeleton)]
-        steps += self._share(_counts_in(additions))
+        steps = self._share(_counts_in(additions))
         steps += self._encode([each for each in additions if each.item.container not in _PSEUDO])
         form = elements.form_of(self.family, layout.AFFINITY)
         steps += [Step(elements.raw_list(form, raw)) for raw in affinity]
-        self._commit(steps)
+        return build_skeleton(self._settings, grown.timeouts, grown.lengths), steps
 
     def remove(self) -> bool:
         """Delete our table, if there is one; says whether there was."""
         self._grown = None
+        self._drop_interim()
         if not reader.has_table(self.family):
             return False
         self._batch.commit([Step(delete_table(self.family))])
@@ -316,6 +342,10 @@ class NftablesKernel:
         if self._finder is None:
             self._finder = NetlinkSocket(Protocol.NETFILTER, buffer=_FINDER_BUFFER)
         return reader.find(self._finder, form, keys)
+
+
+def _for_interim(step: Step) -> Step:
+    return Step(for_table(step.message, layout.INTERIM_TABLE))
 
 
 def _pack(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from fairway.dataplanes.nftables import decode, elements, layout
-from fairway.dataplanes.nftables.codec import parse, read_number
+from fairway.dataplanes.nftables.codec import parse, read_number, text
 from fairway.dataplanes.nftables.elements import Form
 from fairway.dataplanes.nftables.encode import Kind, family_header, table_header
 from fairway.dataplanes.nftables.expressions import Rule
@@ -34,11 +34,11 @@ _COUNT = 20
 _T = TypeVar("_T")
 
 
-def has_table(family: Family) -> bool:
-    """Whether our table stands."""
+def has_table(family: Family, name: str = layout.TABLE) -> bool:
+    """Whether our table, or another, stands."""
     with NetlinkSocket(Protocol.NETFILTER) as sock:
         try:
-            sock.request(Kind.GET_TABLE, table_header(family), what="nftables: get table")
+            sock.request(Kind.GET_TABLE, family_header(family) + text(1, name), what="nftables: get table")
         except KernelError as error:
             if error.errno == errno.ENOENT:
                 return False
