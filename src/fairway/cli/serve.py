@@ -48,6 +48,9 @@ log = logging.getLogger("fairway.proxy")
 
 Work = Coroutine[Any, Any, None]
 
+NICENESS = -10
+"""A change is a millisecond's work that connections wait for; on a busy node it goes first."""
+
 
 class Proxy:
     """Everything of one `fairway proxy`, put together."""
@@ -103,6 +106,7 @@ class Proxy:
         self.set_parameters()
         work: list[Work] = [self.agent.run(self.sources.all)]
         if not once:
+            set_niceness(NICENESS)
             work += self._upkeep()
         try:
             return await _until(self._programmed_once() if once else self._told_to_stop(), work)

@@ -6,6 +6,7 @@ some cannot be set, and the proxy works all the same.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,12 @@ def set_oom_score_adj(value: int, path: str = OOM_SCORE_ADJ) -> str | None:
     except (OSError, ValueError) as error:
         return f"oom_score_adj cannot be set to {value} (oomScoreAdj): {_why(error)}"
     return None
+
+
+def set_niceness(value: int) -> None:
+    """Let this process run before (or after) others that want the same CPU; without the right it stays as it is."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, value)
 
 
 def online_cpus(path: str = ONLINE_CPUS) -> int:
