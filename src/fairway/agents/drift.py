@@ -61,12 +61,16 @@ class ForeignChanges(Protocol):
         ...
 
 
-async def mend_foreign_changes(agent: ProxyAgent, sources: Mapping[Family, ForeignChanges]) -> None:
-    """Look where others changed something, as soon as they did, until cancelled."""
+async def mend_foreign_changes(agent: ProxyAgent, subscribe: Mapping[Family, Callable[[], ForeignChanges]]) -> None:
+    """Look where others changed something, as soon as they did, until cancelled.
+
+    Subscribes when all is written: while anybody listens the kernel tells of each element of ours, too, and a cold
+    start of 350,000 takes it twice as long.
+    """
     await agent.wait_filled()
     async with asyncio.TaskGroup() as tasks:
-        for family, source in sources.items():
-            tasks.create_task(_mend_family(agent, family, source))
+        for family, start in subscribe.items():
+            tasks.create_task(_mend_family(agent, family, start()))
 
 
 async def _mend_family(agent: ProxyAgent, family: Family, source: ForeignChanges) -> None:

@@ -8,6 +8,7 @@ import logging
 import signal
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from fairway.io.host.tree import FileWatcher
 from fairway.io.http.service_health import ServiceHealthServers
 from fairway.io.netlink.addresses import AddressWatch, Links
 from fairway.io.netlink.conntrack import Conntrack
+from fairway.io.netlink.nftables_probe import find_listing_fault
 from fairway.state.tables import State, Writer
 from fairway.values.address import Address, Family
 from fairway.values.errors import ConfigError, UnavailableError
@@ -143,9 +145,15 @@ class Proxy:
         except UnavailableError as error:
             self._warn(str(error))
 
+    async def _try_listing(self) -> None:
+        """Whether the machine's own nft can list our tables: an operator should hear it before he tries."""
+        fault = await asyncio.to_thread(find_listing_fault)
+        if fault is not None:
+            self._warn(fault)
+
     def _upkeep(self) -> list[Work]:
         own_ports = [kernel.port for kernel in self.kernels.values()]
-        events = {family: kernel.events(own_ports) for family, kernel in self.kernels.items()}
+        events = {family: partial(kernel.events, own_ports) for family, kernel in self.kernels.items()}
         return [
             self.cleaner.run(),
             self._follow_addresses(),
@@ -254,7 +262,9 @@ class Proxy:
             gc.enable()
             self.systemd.ready(f"{self.state.service_count} Services programmed")
         filled.cancel()
+        tried = asyncio.ensure_future(self._try_listing())
         await stopped
+        tried.cancel()
         self.systemd.stopping()
 
 
