@@ -83,7 +83,8 @@ class NftablesEvents:
         # a transaction's end may still be on its way: who did it is then not known
         found.extend(self._gathered)
         self._gathered.clear()
-        return found
+        # with the table went all that is in it
+        return [change for change in found if change.part is Part.TABLE] or found
 
     def _changes(self, chunk: bytes) -> Iterator[ForeignChange]:
         for each in messages(chunk):
