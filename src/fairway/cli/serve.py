@@ -34,7 +34,7 @@ from fairway.config.proxy import (
 )
 from fairway.config.proxy.sysctls import wanted_sysctls
 from fairway.io.host.clock import SystemClock
-from fairway.io.host.sysctl import apply_sysctls, online_cpus, set_niceness, set_oom_score_adj
+from fairway.io.host.sysctl import apply_sysctls, available_families, online_cpus, set_niceness, set_oom_score_adj
 from fairway.io.host.systemd import Systemd
 from fairway.io.host.tree import FileWatcher
 from fairway.io.http.service_health import ServiceHealthServers
