@@ -120,7 +120,7 @@ class NftablesKernel:
         """What repairs `shares`, where a range is missing or differs; notes in `grown` what it has then."""
         form = elements.form_of(self.family, layout.SHARES)
         found = reader.read_bounds(self.family, layout.SHARES)
-        used = reader.read_counts(self.family)
+        used = grown.shares or reader.read_counts(self.family)
         steps: list[Step] = []
         damaged = []
         for count in sorted(used | found.keys()):
