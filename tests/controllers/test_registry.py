@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fairway.controllers.registry import ENTRIES, Settings, make_controllers, select_controllers
+from fairway.values.address import Prefix
 from fairway.values.errors import ConfigError
 
+SETTINGS = Settings(root_ca="PEM", balancer_ranges=(Prefix.parse("192.0.2.0/24"),))
 ALL = tuple(entry.name for entry in ENTRIES)
 
 
@@ -41,7 +43,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
 
 
 def test_every_controller_says_what_it_is() -> None:
-    for entry, controller in zip(ENTRIES, make_controllers(ALL, Settings(root_ca="PEM")), strict=True):
+    for entry, controller in zip(ENTRIES, make_controllers(ALL, SETTINGS), strict=True):
         assert controller.name == entry.name
         assert controller.component
         assert controller.kinds or controller.follows_everything

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from fairway.controllers.addresses import AddressRepairController, ServiceCIDRController
+from fairway.controllers.addresspool import AddressPool
 from fairway.controllers.controller import Controller
 from fairway.controllers.daemonsets import DaemonSetController
 from fairway.controllers.deployments import DeploymentController
 from fairway.controllers.endpoints import EndpointsController
 from fairway.controllers.endpointslices import EndpointSliceController
 from fairway.controllers.garbage import GarbageCollector
+from fairway.controllers.loadbalancers import LoadBalancerController
 from fairway.controllers.mirroring import MirroringController
 from fairway.controllers.namespaces import NamespaceController, RootCaPublisher, ServiceAccountController
 from fairway.controllers.nodelifecycle import NodeLifecycleController
@@ -23,6 +25,7 @@ from fairway.controllers.replicasets import ReplicaSetController
 from fairway.controllers.scheduler import Scheduler
 from fairway.controllers.statefulsets import StatefulSetController
 from fairway.kube.objects import REPLICATION_CONTROLLER
+from fairway.values.address import Prefix
 from fairway.values.errors import ConfigError
 
 
@@ -33,6 +36,8 @@ class Settings(NamedTuple):
     """The certificate (PEM) that clients in pods check the API server against; empty: not published."""
     node_grace_seconds: float = 50.0
     """node-monitor-grace-period: a node that gives no sign of life for so long is not ready."""
+    balancer_ranges: tuple[Prefix, ...] = ()
+    """Where addresses of Services of type LoadBalancer come from; empty: others give them."""
 
 
 class Entry(NamedTuple):
@@ -67,6 +72,13 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("pod-garbage-collector-controller", lambda _: PodGarbageCollector(), ("podgc",)),
     Entry("service-cidr-controller", lambda _: ServiceCIDRController()),
     Entry("ipaddress-repair-controller", lambda _: AddressRepairController()),
+    Entry(
+        "service-lb-controller",
+        lambda settings: (
+            LoadBalancerController(AddressPool(settings.balancer_ranges)) if settings.balancer_ranges else None
+        ),
+        ("service", "cloud-provider-service"),
+    ),
     Entry("garbage-collector-controller", lambda _: GarbageCollector(), ("garbagecollector",)),
     Entry("namespace-controller", lambda _: NamespaceController(), ("namespace",)),
     Entry("serviceaccount-controller", lambda _: ServiceAccountController(), ("serviceaccount",)),

@@ -27,6 +27,7 @@ LABEL = "label"
 NODE = "node"
 SERVICE = "service"
 SELECTOR = "selector"
+BALANCER_IP = "balancer-ip"
 LONE = "lone"
 
 
@@ -67,12 +68,16 @@ def _selector(one: SelectorService) -> Iterable[Hashable]:
     return ((one.metadata.namespace, key, value),)
 
 
+def _balancer_ips(one: SelectorService) -> Iterable[Hashable]:
+    return one.balancer_ips
+
+
 _WORKLOAD = {NAMESPACE: _namespace}
 _OWNED = {NAMESPACE: _namespace, OWNER: _owner, LONE: _lone}
 
 INDEXES: Mapping[str, Mapping[str, IndexKeys]] = {
     "pods": {**_OWNED, LABEL: _labels, NODE: _node},
-    "services": {NAMESPACE: _namespace, SELECTOR: _selector},
+    "services": {NAMESPACE: _namespace, SELECTOR: _selector, BALANCER_IP: _balancer_ips},
     "endpointslices": {NAMESPACE: _namespace, SERVICE: _service},
     "replicasets": _OWNED,
     "controllerrevisions": _OWNED,

@@ -37,13 +37,38 @@ class SelectorSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     ip_families: tuple[str, ...] | None = None
     publish_not_ready_addresses: bool | None = None
     traffic_distribution: str | None = None
+    load_balancer_ip: str | None = msgspec.field(name="loadBalancerIP", default=None)
+    load_balancer_class: str | None = None
+    external_traffic_policy: str | None = None
+
+
+class BalancerIngress(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """One entry of status.loadBalancer.ingress."""
+
+    ip: str | None = None
+    ip_mode: str | None = None
+
+
+class BalancerStatus(msgspec.Struct, frozen=True, gc=False):
+    ingress: tuple[BalancerIngress, ...] | None = None
+
+
+class SelectorStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    load_balancer: BalancerStatus | None = None
 
 
 class SelectorService(msgspec.Struct, frozen=True, gc=False):
-    """A Service: what it selects and which ports its endpoints have."""
+    """A Service: what it selects, which ports its endpoints have, and what a load balancer gave it."""
 
     metadata: ObjectMeta
     spec: SelectorSpec = SelectorSpec()
+    status: SelectorStatus = SelectorStatus()
+
+    @property
+    def balancer_ips(self) -> tuple[str, ...]:
+        """The addresses in status.loadBalancer.ingress, as they are written there."""
+        balancer = self.status.load_balancer
+        return tuple(one.ip for one in (balancer.ingress if balancer else None) or () if one.ip)
 
     @property
     def selects(self) -> bool:
