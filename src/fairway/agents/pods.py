@@ -100,6 +100,10 @@ class PodAgent:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def pods(self) -> list[NodePod]:
+        """Those that are on this node now."""
+        return [worker.life.pod for worker in self._workers.values()]
+
     # -- sink
 
     def replace(self, objects: Sequence[NodePod], kept: Collection[ObjectName]) -> None:

@@ -25,7 +25,7 @@ from fairway.apiserver.kinds.base import Resource
 from fairway.apiserver.kinds.registry import REVIEWS
 from fairway.apiserver.managed import Manager
 from fairway.apiserver.options import flag, list_options, write_options
-from fairway.apiserver.request import Answer, Json, Request, Response, Upgrade, User
+from fairway.apiserver.request import Answer, Json, Request, Response, User
 from fairway.apiserver.routes import Route
 from fairway.apiserver.tokens import Authenticator
 from fairway.apiserver.versions import VERSION
@@ -354,8 +354,7 @@ class Api:
     def _stream(self, call: Call, route: Route) -> Answer:
         from fairway.apiserver.streams import open_stream
 
-        upgrade: Upgrade | Response = open_stream(call, route)
-        return upgrade
+        return open_stream(call, route)
 
 
 def _failure(error: errors.ApiError) -> Response:

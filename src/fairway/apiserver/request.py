@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 Json = dict[str, Any]
+BOOKMARK_SECONDS = 60.0
 
 
 class User(NamedTuple):
@@ -80,17 +81,34 @@ class WatchStream:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class Location(NamedTuple):
+    """Where a request goes on. `path` is percent-encoded, with its query; `is_node` is a node's own API."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    is_node: bool = False
+
+    @property
+    def authority(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
 @dataclass(slots=True)
 class Upgrade:
-    """A request that goes on as a stream to a pod: `io/` finds out how the client speaks."""
+    """A request that goes on as a stream to a pod or a node: `io/` finds out how the client speaks.
+
+    The API server sends it on to `location` (None: there is nobody yet, and nothing to say); a node serves it itself.
+    """
 
     kind: str  # exec, attach, portforward, log, proxy
     namespace: str
     name: str
     request: Request
-    pod: Json
-    rest: str = ""
-    target: tuple[str, str, int] | None = None  # scheme, address, port of a proxied request
+    container: str = ""
+    uid: str = ""
+    location: Location | None = None
 
 
 Answer = Response | WatchStream | Upgrade

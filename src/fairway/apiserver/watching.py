@@ -18,7 +18,6 @@ from fairway.apiserver.store import Change, Store, TooOldError
 
 # Lines that a client may be behind before it is cut.
 MOST_BEHIND = 20_000
-BOOKMARK_SECONDS = 60.0
 # The server ends watches that name no timeout after half an hour to an hour, as the real one.
 DEFAULT_TIMEOUT = 1800.0
 

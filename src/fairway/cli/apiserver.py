@@ -189,7 +189,8 @@ def build(data: Path, settings: Settings, journal: SqliteJournal) -> tuple[HttpS
     from fairway.apiserver.store import Store
     from fairway.apiserver.tokens import ADMIN, Authenticator, StaticToken, TokenSigner
     from fairway.io.http.apiserver import Committer, HttpServer
-    from fairway.io.http.certificates import load_or_make
+    from fairway.io.http.certificates import kubelet_context, load_or_make
+    from fairway.io.http.proxying import Proxy
 
     names = (
         "kubernetes",
@@ -209,7 +210,7 @@ def build(data: Path, settings: Settings, journal: SqliteJournal) -> tuple[HttpS
     committer = Committer(store, journal)
     committer.flush()
     api = Api(server, Authenticator(signer, (StaticToken(authority.token, ADMIN),), store))
-    return HttpServer(api, committer), authority
+    return HttpServer(api, committer, Proxy(kubelet_context(authority))), authority
 
 
 def write_kubeconfig(path: Path, host: str, port: int, authority: Authority) -> None:

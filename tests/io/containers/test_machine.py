@@ -104,7 +104,7 @@ class Node:
                 await asyncio.sleep(0.02)
 
     def target(self, pod: dict[str, Any]) -> Target:
-        return Target("default", "web", pod["metadata"]["uid"], "node-a", "main")
+        return Target("default", "web", "main", pod["metadata"]["uid"])
 
 
 def is_ready(pod: dict[str, Any]) -> bool:

@@ -56,7 +56,7 @@ TABLE: tuple[Row, ...] = (
         False,
         ("finalize", "status"),
     ),
-    Row("core.Node", "nodes", "", ("no",), (), simple.NodeStrategy, columns.NODE, False, _STATUS),
+    Row("core.Node", "nodes", "", ("no",), (), simple.NodeStrategy, columns.NODE, False, ("proxy", "status")),
     Row("core.Pod", "pods", "", ("po",), _ALL, pods.PodStrategy, columns.POD, True, _LOGS),
     Row(
         "core.ReplicationController",

@@ -21,7 +21,7 @@ from fairway.io.containers.rootfs import RootFiles
 from fairway.io.containers.runc import Container as Running
 from fairway.io.containers.runc import ContainerError, Runc
 from fairway.io.host.netns import FOLDER, entered
-from fairway.io.http.streams import LogOptions, Target, Terminal
+from fairway.io.http.streams import LogOptions, Presence, Target, Terminal
 from fairway.kube.podspec import Container, HttpGetAction, NodePod, Probe
 from fairway.pods.bundle import DEFAULT_CAPABILITIES, Mount, Prepared, config
 from fairway.pods.environment import MissingReferenceError, NodeFacts, Sources, environment, expand
@@ -30,6 +30,11 @@ from fairway.pods.images import Image, UnknownImageError, argv, base_name
 from fairway.pods.volumes import content, placements
 
 _BODY = 10 << 10
+_WAITING_WORDS = {
+    "ErrImagePull": "image can't be pulled",
+    "ImagePullBackOff": "trying and failing to pull image",
+}
+"""What `kubectl logs` says of a container that waits, where that is not its reason."""
 
 
 class PodNetwork(Protocol):
@@ -56,6 +61,9 @@ class ObjectReader(Protocol):
 class _Pod:
     namespace: str
     addresses: tuple[str, ...]
+    pod: NodePod
+    waiting: dict[str, str] = field(default_factory=dict)
+    """Why a container has not run, by its name."""
     containers: dict[str, Running] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
     previous: dict[str, Log] = field(default_factory=dict)
@@ -94,11 +102,20 @@ class PodMachine:
 
     async def prepare(self, pod: NodePod) -> tuple[str, ...]:
         namespace, addresses = await self._network.attach(pod)
-        self._pods.setdefault(pod.metadata.uid, _Pod(namespace, addresses))
+        self._pods.setdefault(pod.metadata.uid, _Pod(namespace, addresses, pod))
         return addresses
 
     async def start(self, pod: NodePod, container: Container, run: int) -> str:
         known = self._pods[pod.metadata.uid]
+        known.pod = pod
+        try:
+            return await self._start(known, container, run)
+        except StartError as error:
+            known.waiting[container.name] = _WAITING_WORDS.get(error.reason, error.reason)
+            raise
+
+    async def _start(self, known: _Pod, container: Container, run: int) -> str:
+        pod = known.pod
         name = f"fw-{pod.metadata.uid}-{container.name}-{run}"
         facts = self._node._replace(pod_ips=known.addresses)
         try:
@@ -278,16 +295,35 @@ class PodMachine:
     async def dial(self, target: Target, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await _dial(self._known(target).namespace, "127.0.0.1", port)
 
+    def presence(self, target: Target) -> Presence:
+        known = self._find(target)
+        if known is None:
+            return Presence.NO_POD
+        running = known.containers.get(target.container)
+        if running is not None:
+            return Presence.RUNNING if running.is_running else Presence.ENDED
+        is_known = any(one.name == target.container for one in known.pod.all_containers)
+        return Presence.WAITING if is_known else Presence.NO_CONTAINER
+
+    def _find(self, target: Target) -> _Pod | None:
+        if target.uid:
+            return self._pods.get(target.uid)
+        names = (target.namespace, target.pod)
+        same = [p for p in self._pods.values() if (p.pod.metadata.namespace, p.pod.metadata.name) == names]
+        return same[-1] if same else None
+
     def _known(self, target: Target) -> _Pod:
-        known = self._pods.get(target.uid)
+        known = self._find(target)
         if known is None:
             raise OSError(f"pod {target.pod} does not run on this node")
         return known
 
     def _running(self, target: Target) -> Running:
-        running = self._known(target).containers.get(target.container)
+        known = self._known(target)
+        running = known.containers.get(target.container)
         if running is None:
-            raise OSError(f'container "{target.container}" in pod "{target.pod}" is waiting to start')
+            why = known.waiting.get(target.container, "ContainerCreating")
+            raise OSError(f'container "{target.container}" in pod "{target.pod}" is waiting to start: {why}')
         return running
 
 

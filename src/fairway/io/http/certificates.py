@@ -6,6 +6,7 @@ import datetime as dt
 import ipaddress
 import secrets
 import ssl
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+KUBELET_CLIENT = "kube-apiserver-kubelet-client"
 _YEARS = dt.timedelta(days=3650)
 
 
@@ -30,6 +32,8 @@ class Authority(NamedTuple):
     ca: Pair
     serving: Pair
     client: Pair
+    kubelet_client: Pair
+    """Of the API server, for kubelets."""
     signing_key: ec.EllipticCurvePrivateKey
     token: str
 
@@ -117,26 +121,48 @@ def load_or_make(folder: Path, hosts: tuple[str, ...]) -> Authority:
         for name, text in made.items():
             _write(folder / name, text)
     ca = Pair((folder / "ca.crt").read_text(), (folder / "ca.key").read_text())
-    serving = _serving(folder, ca, hosts, now)
+    serving = _kept(folder, "serving", ca, ("fairway-apiserver", ""), hosts)
+    kubelet_client = _kept(folder, "kubelet-client", ca, (KUBELET_CLIENT, "system:masters"), ())
     signing_key = serialization.load_pem_private_key((folder / "sa.key").read_bytes(), None)
     assert isinstance(signing_key, ec.EllipticCurvePrivateKey)
     client = Pair((folder / "admin.crt").read_text(), (folder / "admin.key").read_text())
-    return Authority(ca, serving, client, signing_key, (folder / "token").read_text().strip())
+    return Authority(ca, serving, client, kubelet_client, signing_key, (folder / "token").read_text().strip())
 
 
-def _serving(folder: Path, ca: Pair, hosts: tuple[str, ...], now: dt.datetime) -> Pair:
+def _kept(folder: Path, name: str, ca: Pair, subject: tuple[str, str], hosts: tuple[str, ...]) -> Pair:
+    """A certificate in a folder; made when it is not there, and anew when the hosts differ."""
     listed = "\n".join(hosts)
-    known = folder / "serving.hosts"
+    known = folder / f"{name}.hosts"
     if not known.exists() or known.read_text() != listed:
-        pair = issue(ca, ("fairway-apiserver", ""), hosts, now)
-        _write(folder / "serving.crt", pair.certificate)
-        _write(folder / "serving.key", pair.key)
+        pair = issue(ca, subject, hosts, dt.datetime.now(dt.UTC))
+        _write(folder / f"{name}.crt", pair.certificate)
+        _write(folder / f"{name}.key", pair.key)
         _write(known, listed)
-    return Pair((folder / "serving.crt").read_text(), (folder / "serving.key").read_text())
+    return Pair((folder / f"{name}.crt").read_text(), (folder / f"{name}.key").read_text())
+
+
+def make_node(folder: Path, ca: Pair, node: str, addresses: tuple[str, ...]) -> None:
+    """What a node's own API needs, in a folder: its serving certificate, `serving.crt` and `.key`, and `ca.crt`."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _write(folder / "ca.crt", ca.certificate)
+    _kept(folder, "serving", ca, (f"system:node:{node}", "system:nodes"), (node, *addresses))
+
+
+def kubelet_context(authority: Authority) -> ssl.SSLContext:
+    """TLS of the API server as a client of its nodes, whose certificates must be of its own CA."""
+    context = ssl.create_default_context(cadata=authority.ca.certificate)
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # readable by its owner only
+        file.write(authority.kubelet_client.certificate + authority.kubelet_client.key)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
 
 
 def server_context(folder: Path) -> ssl.SSLContext:
-    """TLS for the server: client certificates of our CA are asked for, not required."""
+    """TLS for the API server or a node, from the files of its folder.
+
+    Client certificates of our CA are asked for, not required.
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "serving.crt", folder / "serving.key")
     context.load_verify_locations(folder / "ca.crt")

@@ -1,4 +1,4 @@
-"""log, exec, attach, port-forward and proxy: the client's protocol on one side, a pod's bytes on the other.
+"""log, exec, attach and port-forward on a node: the client's protocol on one side, a pod's bytes on the other.
 
 Clients speak WebSocket with channels (v4, v5), SPDY/3.1, or SPDY inside a WebSocket (port-forward); the pod side is
 `PodStreams`, which the pod agent implements.
@@ -8,35 +8,45 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple, Protocol
 
 from fairway.apiserver import errors
-from fairway.apiserver.context import encode
 from fairway.apiserver.options import flag
-from fairway.apiserver.request import Json, Request, Response, Upgrade
-from fairway.apiserver.streams import container_of
+from fairway.apiserver.request import Json, Request, Upgrade
 from fairway.io.http.duplex import Duplex
-from fairway.io.http.proxying import proxy
 from fairway.io.http.sessions import ChannelSession, Session, SpdyOverWebSocket, SpdySession
 from fairway.io.http.wire_head import head
 from fairway.wire.websocket import accept_key
 
 _log = logging.getLogger(__name__)
+_WIRED = {"stdin": "input", "stdout": "output", "stderr": "error"}
 _EXEC_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
 _TUNNEL = "SPDY/3.1+portforward.k8s.io"
 _SPDY_EXEC = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
 
 
 class Target(NamedTuple):
-    """One container of one pod."""
+    """One container of one pod; without a uid, the pod that has the name now. A port-forward names no container."""
 
     namespace: str
     pod: str
-    uid: str
-    node: str
-    container: str
+    container: str = ""
+    uid: str = ""
+
+
+class Presence(enum.Enum):
+    """What a node knows of a target."""
+
+    NO_POD = enum.auto()
+    NO_CONTAINER = enum.auto()
+    """The pod has none of that name."""
+    WAITING = enum.auto()
+    """It has not run yet."""
+    RUNNING = enum.auto()
+    ENDED = enum.auto()
 
 
 class LogOptions(NamedTuple):
@@ -67,6 +77,9 @@ class Terminal(Protocol):
 class PodStreams(Protocol):
     """Whoever runs pods. Errors of its own are OSError with words for the client."""
 
+    def presence(self, target: Target) -> Presence:
+        """Is it here, and does it run?"""
+
     def log(self, target: Target, options: LogOptions) -> AsyncIterator[bytes]:
         """The container's log."""
 
@@ -78,29 +91,24 @@ class PodStreams(Protocol):
 
 
 def target_of(upgrade: Upgrade) -> Target:
-    meta, spec = upgrade.pod["metadata"], upgrade.pod["spec"]
-    return Target(
-        upgrade.namespace,
-        upgrade.name,
-        meta.get("uid", ""),
-        spec.get("nodeName", ""),
-        container_of(upgrade.pod, upgrade.request),
-    )
+    return Target(upgrade.namespace, upgrade.name, upgrade.container, upgrade.uid)
 
 
 class Streams:
-    """Serves every upgrade on a `PodStreams`."""
+    """Serves every upgrade on a `PodStreams`; refusals are text, in a kubelet's words."""
 
     def __init__(self, pods: PodStreams) -> None:
         self._pods = pods
 
     async def open(self, upgrade: Upgrade, duplex: Duplex) -> None:
         try:
+            refusal = _refusal(upgrade, self._pods.presence(target_of(upgrade)))
+            if refusal is not None:
+                await refuse(duplex, *refusal)
+                return
             match upgrade.kind:
                 case "log":
                     await self._serve_log(upgrade, duplex)
-                case "proxy":
-                    await proxy(upgrade, duplex)
                 case "portforward":
                     await self._forward(upgrade, duplex)
                 case _:
@@ -114,7 +122,7 @@ class Streams:
         try:
             first = await anext(chunks, b"")
         except OSError as error:
-            await refuse(duplex, errors.bad_request(str(error)))
+            await refuse(duplex, 400, str(error))
             return
         await duplex.write(head(200, "text/plain", (), None, keep=False))
         if first:
@@ -133,7 +141,7 @@ class Streams:
         session = await accept(request, duplex, _EXEC_PROTOCOLS, _SPDY_EXEC)
         if session is None:
             return
-        wanted = {n for n in ("stdin", "stdout", "stderr") if flag(request, n)}
+        wanted = {name for name, wired in _WIRED.items() if flag(request, wired)}
         tty = flag(request, "tty")
         command = tuple(request.query.get("command", ())) if upgrade.kind == "exec" else ()
         terminal = await session.terminal(wanted, tty=tty)
@@ -156,7 +164,7 @@ class Streams:
         async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
             return await self._pods.dial(target, port)
 
-        ports = [int(p) for raw in upgrade.request.query.get("ports", ()) for p in raw.split(",") if p.isdigit()]
+        ports = [int(p) for raw in upgrade.request.query.get("port", ()) for p in raw.split(",") if p.isdigit()]
         await session.forward(connect, ports)
 
 
@@ -200,10 +208,22 @@ def exit_status(code: int) -> Json:
     }
 
 
-async def refuse(duplex: Duplex, error: errors.ApiError) -> None:
-    body = encode(error.status())
-    answer = Response(error.code, body)
-    await duplex.write(head(answer.code, answer.content_type, (), len(body), keep=False) + body)
+def _refusal(upgrade: Upgrade, presence: Presence) -> tuple[int, str] | None:
+    pod, container, is_log = upgrade.name, upgrade.container, upgrade.kind == "log"
+    if presence is Presence.NO_POD:
+        return 404, f'pod "{pod}" does not exist' if is_log else "pod does not exist"
+    if upgrade.kind == "portforward":
+        return None
+    if presence is Presence.NO_CONTAINER and is_log:
+        return 404, f'container "{container}" not found in pod "{pod}"'
+    if presence is not Presence.RUNNING and not is_log:
+        return 500, f'container not found ("{container}")'
+    return None
+
+
+async def refuse(duplex: Duplex, code: int, text: str) -> None:
+    body = text.encode()
+    await duplex.write(head(code, "text/plain; charset=utf-8", (), len(body), keep=False) + body)
 
 
 async def accept(request: Request, duplex: Duplex, channels: tuple[str, ...], spdy: tuple[str, ...]) -> Session | None:
@@ -214,7 +234,7 @@ async def accept(request: Request, duplex: Duplex, channels: tuple[str, ...], sp
         chosen = next((c for c in channels if c in offered), "" if offered else "channel.k8s.io")
         key = request.headers.get("sec-websocket-key", "")
         if not chosen or not key:
-            await refuse(duplex, errors.bad_request(f"unable to upgrade: unsupported protocols {offered}"))
+            await refuse(duplex, 400, f"unable to upgrade: unsupported protocols {offered}")
             return None
         lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
         lines.append(f"Sec-WebSocket-Accept: {accept_key(key)}")
@@ -229,5 +249,5 @@ async def accept(request: Request, duplex: Duplex, channels: tuple[str, ...], sp
         lines.append(f"X-Stream-Protocol-Version: {chosen}")
         await duplex.write("\r\n".join([*lines, "", ""]).encode())
         return SpdySession(duplex)
-    await refuse(duplex, errors.bad_request("Upgrade request required"))
+    await refuse(duplex, 400, "Upgrade request required")
     return None
