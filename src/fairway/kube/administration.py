@@ -21,9 +21,15 @@ class NodeSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     taints: tuple[Taint, ...] | None = None
 
 
+class NodeAddress(msgspec.Struct, frozen=True, gc=False):
+    type: str = ""
+    address: str = ""
+
+
 class NodeStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     conditions: tuple[Condition, ...] | None = None
     allocatable: dict[str, str | int | float] | None = None
+    addresses: tuple[NodeAddress, ...] | None = None
 
 
 class ClusterNode(msgspec.Struct, frozen=True, gc=False):
@@ -41,6 +47,11 @@ class ClusterNode(msgspec.Struct, frozen=True, gc=False):
     @property
     def taints(self) -> tuple[Taint, ...]:
         return self.spec.taints or ()
+
+    @property
+    def internal_ips(self) -> tuple[str, ...]:
+        """The addresses of type InternalIP, in the object's order."""
+        return tuple(one.address for one in self.status.addresses or () if one.type == "InternalIP")
 
 
 class NamespaceSpec(msgspec.Struct, frozen=True, gc=False):

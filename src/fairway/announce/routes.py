@@ -1,0 +1,129 @@
+"""Service addresses as routes of a host that is no node: by way of which nodes packets may come in.
+
+The host is what a cloud's load balancer or an upstream router is to a cluster: it picks a node for each connection, and
+the node's proxy picks the endpoint. Nodes are kept in groups whose hashing is resilient (RFC 2992 is not: there a node
+that leaves moves other nodes' connections, too). One group holds all nodes, for all addresses with the external policy
+Cluster, so a node that comes or goes costs one write however many Services there are. An address with the policy Local
+has a group of its own.
+
+Why EndpointSlices decide for Local, and not the health check node port that they are the source of: a cloud's load
+balancer cannot watch the API and polls, with seconds of delay; the host can, and hears of a change when proxies do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from fairway.reconcile.items import Container, Item
+from fairway.values.address import Address, Family, Prefix
+
+HOPS: Final = "hops"
+"""A node's address -> nothing."""
+GROUPS: Final = "groups"
+"""Name -> the addresses of its nodes, sorted."""
+ROUTES: Final = "routes"
+"""Network -> the name of the group that it is reached by, or UNREACHABLE."""
+UNREACHABLE: Final = ""
+"""Refused at once: else packets for an address that nobody serves would leave by the default route."""
+
+CONTAINERS: Final = (Container(HOPS, 0, 4), Container(GROUPS, 1, 3), Container(ROUTES, 2, 2))
+
+
+class Host(NamedTuple):
+    """A node, as somewhere to send packets."""
+
+    name: str
+    addresses: tuple[Address, ...]
+    takes_traffic: bool = True
+    """Ready, stays, and not excluded by its label."""
+
+    def address_of(self, family: Family) -> Address | None:
+        """The first of the family: the node's own choice."""
+        return next((one for one in self.addresses if one.family is family), None)
+
+
+class Presence(NamedTuple):
+    """Endpoints of one family on one node."""
+
+    node: str
+    family: Family
+    is_ready: bool
+    is_serving_terminating: bool = False
+
+
+class Announced(NamedTuple):
+    """A Service whose addresses are to be reached."""
+
+    addresses: tuple[Address, ...]
+    is_local: bool = False
+    """externalTrafficPolicy Local."""
+    presences: tuple[Presence, ...] = ()
+
+
+class Ranges(NamedTuple):
+    """What a host routes for the cluster."""
+
+    services: tuple[Prefix, ...] = ()
+    """Of cluster IPs: reached by way of any node."""
+    balancers: tuple[Prefix, ...] = ()
+    """Of load-balancer addresses. No address outside is ever routed: a status may name any address of the Internet."""
+
+
+Hosts = Mapping[str, Host]
+
+
+def group_of_all(family: Family) -> str:
+    """The name of the group of all nodes."""
+    return f"all/{family}"
+
+
+def host_items(hosts: Hosts, ranges: Ranges) -> Iterator[Item]:
+    """What hangs on the nodes alone."""
+    for one in ranges.balancers:
+        yield Item(ROUTES, one, UNREACHABLE)
+    for family in Family:
+        hops = _hops(hosts.values(), family)
+        yield from _group(group_of_all(family), hops)
+        for one in ranges.services:
+            if one.family is family:
+                yield Item(ROUTES, one, group_of_all(family) if hops else UNREACHABLE)
+
+
+def service_items(service: Announced, hosts: Hosts, ranges: Ranges) -> Iterator[Item]:
+    """What one Service wants. An address that no node serves has no route of its own: its range refuses it."""
+    for address in dict.fromkeys(service.addresses):
+        if not any(address in one for one in ranges.balancers):
+            continue
+        route = Prefix(address, address.family.width * 8)
+        if not service.is_local:
+            if _hops(hosts.values(), address.family):
+                yield Item(ROUTES, route, group_of_all(address.family))
+            continue
+        names = local_nodes(service.presences, address.family)
+        hops = _hops((hosts[name] for name in names if name in hosts), address.family)
+        yield from _group(str(address), hops)
+        if hops:
+            yield Item(ROUTES, route, str(address))
+
+
+def local_nodes(presences: Iterable[Presence], family: Family) -> set[str]:
+    """Nodes with a ready endpoint; when there is none, those whose endpoints still serve while they end (KEP-1669).
+
+    A node that has only ending endpoints left gets no new connections while others have ready ones, and its proxy
+    serves what still comes until they are gone. So nothing is refused while the host learns of the change.
+    """
+    own = [one for one in presences if one.family is family and one.node]
+    ready = {one.node for one in own if one.is_ready}
+    return ready or {one.node for one in own if one.is_serving_terminating}
+
+
+def _hops(hosts: Iterable[Host], family: Family) -> tuple[Address, ...]:
+    found = (host.address_of(family) for host in hosts if host.takes_traffic)
+    return tuple(sorted({one for one in found if one is not None}))
+
+
+def _group(name: str, hops: tuple[Address, ...]) -> Iterator[Item]:
+    if hops:
+        yield from (Item(HOPS, one) for one in hops)
+        yield Item(GROUPS, name, hops)
