@@ -227,6 +227,7 @@ _FORMS = (
         (_Field(1, "", text, read_text, ANONYMOUS), _register(2, "source"), _number(4, "number")),
     ),
     _Form(ex.Masquerade, "masq", (_constant(1, _FULLY_RANDOM),)),
+    _Form(ex.Untracked, "notrack", ()),
     _Form(ex.Reject, "reject", (_constant(1, 0), _Field(2, "code", _one_byte, read_number))),
 )
 _FORM_OF = {form.made: form for form in _FORMS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from fairway.dataplanes.nftables import expressions as ex
@@ -34,10 +34,10 @@ def _fields(payload: bytes) -> dict[int, bytes]:
     return dict(parse(payload[_GENERIC_HEADER:]))
 
 
-def decode_chain(payload: bytes) -> ex.Chain | None:
+def decode_chain(payload: bytes, table: str = TABLE) -> ex.Chain | None:
     """A chain without its rules; None if it is of another table."""
     fields = _fields(payload)
-    if read_text(fields.get(1, b"")) != TABLE:
+    if read_text(fields.get(1, b"")) != table:
         return None
     hook = None
     if 4 in fields:
@@ -49,25 +49,25 @@ def decode_chain(payload: bytes) -> ex.Chain | None:
     return ex.Chain(read_text(fields.get(3, b"")), (), hook)
 
 
-def decode_rule(payload: bytes) -> FoundRule | None:
+def decode_rule(payload: bytes, table: str = TABLE) -> FoundRule | None:
     """A rule; None if it is of another table."""
     fields = _fields(payload)
-    if read_text(fields.get(1, b"")) != TABLE:
+    if read_text(fields.get(1, b"")) != table:
         return None
     expressions = tuple(decode_expression(entry) for _, entry in parse(fields.get(4, b"")))
     comment = read_comment(fields.get(7, b""))
     return FoundRule(read_text(fields.get(2, b"")), read_number(fields.get(3, b"")), ex.Rule(expressions, comment))
 
 
-def decode_set(family: Family, payload: bytes) -> SetSpec | None:
+def decode_set(family: Family, payload: bytes, table: str = TABLE, specs: Sequence[SetSpec] = SETS) -> SetSpec | None:
     """The skeleton's own spec if the set is exactly that; one that equals none if it is not; None for other tables."""
     fields = _fields(payload)
-    if read_text(fields.get(1, b"")) != TABLE:
+    if read_text(fields.get(1, b"")) != table:
         return None
     name = read_text(fields.get(2, b""))
     found = [read_number(fields.get(kind, b"")) for kind in (3, 4, 5, 6, 7)]
     size = read_number(dict(parse(fields.get(9, b""))).get(1, b""))
-    for spec in SETS:
+    for spec in specs:
         if spec.name == name and found == _facts(family, spec):
             return spec._replace(size=size, comment=read_comment(fields.get(13, b""), COMMENT_OF_SET))
     return SetSpec(name, ())

@@ -74,9 +74,9 @@ def family_header(family: Family) -> bytes:
     return bytes((2 if family is Family.IPV4 else 10, 0, 0, 0))
 
 
-def table_header(family: Family, container: str = "") -> bytes:
-    """What begins every message about our table, or about a set of it."""
-    head = family_header(family) + text(1, TABLE)
+def table_header(family: Family, container: str = "", table: str = TABLE) -> bytes:
+    """What begins every message about our table, or another, or about a set of it."""
+    head = family_header(family) + text(1, table)
     return head + text(2, container) if container else head
 
 
@@ -87,8 +87,8 @@ def for_table(message: Message, table: str) -> Message:
     return Message(kind, flags, header + text(1, table) + rest)
 
 
-def new_table(family: Family) -> Message:
-    payload = table_header(family) + attribute(6, comment_data(TABLE_COMMENT))
+def new_table(family: Family, comment: str = TABLE_COMMENT) -> Message:
+    payload = table_header(family) + attribute(6, comment_data(comment))
     return Message(Kind.NEW_TABLE, NLM_F_CREATE, payload)
 
 

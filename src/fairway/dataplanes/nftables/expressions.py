@@ -20,6 +20,7 @@ class Base(IntEnum):
 class MetaKey(IntEnum):
     MARK = 3
     IIFNAME = 6
+    OIFNAME = 7
     L4PROTO = 16
 
 
@@ -175,6 +176,10 @@ class Masquerade(NamedTuple):
     """The source becomes the outgoing interface's address, its port chosen at random."""
 
 
+class Untracked(NamedTuple):
+    """The packet gets no conntrack entry."""
+
+
 class Reject(NamedTuple):
     """Refuse with ICMP port unreachable."""
 
@@ -204,6 +209,7 @@ Expression = (
     | Remember
     | DestinationNat
     | Masquerade
+    | Untracked
     | Reject
     | Unknown
 )

@@ -11,7 +11,7 @@ from fairway.dataplanes.nftables.codec import parse, read_number, text
 from fairway.dataplanes.nftables.elements import Form
 from fairway.dataplanes.nftables.encode import Kind, family_header, table_header
 from fairway.dataplanes.nftables.expressions import Rule
-from fairway.dataplanes.nftables.skeleton import Skeleton
+from fairway.dataplanes.nftables.skeleton import SETS, SetSpec, Skeleton
 from fairway.io.netlink.socket import (
     HEADER,
     NLM_F_ACK,
@@ -53,9 +53,9 @@ def generation() -> int:
     return read_number(dict(parse(bytes(answer.payload)[4:])).get(1, b""))
 
 
-def read_skeleton(family: Family) -> Skeleton | None:
+def read_skeleton(family: Family, table: str = layout.TABLE, specs: Sequence[SetSpec] = SETS) -> Skeleton | None:
     """The table's sets, chains, rules and verdict maps, all of one moment; None when there is no table."""
-    return _consistently(lambda: _read_skeleton(family))
+    return _consistently(lambda: _read_skeleton(family, table, specs))
 
 
 def _consistently(read: Callable[[], _T]) -> _T:
@@ -69,25 +69,26 @@ def _consistently(read: Callable[[], _T]) -> _T:
     raise AssertionError("unreachable")
 
 
-def _read_skeleton(family: Family) -> Skeleton | None:
-    if not has_table(family):
+def _read_skeleton(family: Family, table: str, specs: Sequence[SetSpec]) -> Skeleton | None:
+    if not has_table(family, table):
         return None
-    specs = (decode.decode_set(family, payload) for payload in _dump(Kind.GET_SET, table_header(family)))
-    all_sets = {spec.name: spec for spec in specs if spec is not None}
+    head = table_header(family, table=table)
+    found_sets = (decode.decode_set(family, payload, table, specs) for payload in _dump(Kind.GET_SET, head))
+    all_sets = {spec.name: spec for spec in found_sets if spec is not None}
     sets = {name: spec for name, spec in all_sets.items() if not decode.is_anonymous(spec)}
     anonymous = {
-        name: decode.decode_protocols(b"".join(dump_raw(family, name, strict=True)))
+        name: decode.decode_protocols(b"".join(dump_raw(family, name, table, strict=True)))
         for name in all_sets.keys() - sets.keys()
     }
     rules: dict[str, list[Rule]] = {}
-    for payload in _dump(Kind.GET_RULE, table_header(family)):
-        found = decode.decode_rule(payload)
+    for payload in _dump(Kind.GET_RULE, head):
+        found = decode.decode_rule(payload, table)
         if found is not None:
             rules.setdefault(found.chain, []).append(decode.with_anonymous(found.rule, anonymous))
-    decoded = (decode.decode_chain(payload) for payload in _dump(Kind.GET_CHAIN, family_header(family)))
+    decoded = (decode.decode_chain(payload, table) for payload in _dump(Kind.GET_CHAIN, family_header(family)))
     chains = {c.name: c._replace(rules=tuple(rules.get(c.name, ()))) for c in decoded if c is not None}
     verdicts = {
-        name: decode.decode_verdicts(b"".join(dump_raw(family, name, strict=True)))
+        name: decode.decode_verdicts(b"".join(dump_raw(family, name, table, strict=True)))
         for name, spec in sets.items()
         if spec.leads
     }
@@ -128,13 +129,13 @@ def read_counts(family: Family) -> set[int]:
     return found - {0}
 
 
-def dump_raw(family: Family, container: str, *, strict: bool = False) -> Iterator[bytes]:
+def dump_raw(family: Family, container: str, table: str = layout.TABLE, *, strict: bool = False) -> Iterator[bytes]:
     """The lists of elements of a container as the kernel makes them; nothing where table or set is missing.
 
     Raises DumpInterruptedError at its end, when `strict`, if the container changed meanwhile.
     """
     try:
-        for payload in _dump(Kind.GET_ELEMENTS, table_header(family, container)):
+        for payload in _dump(Kind.GET_ELEMENTS, table_header(family, container, table)):
             yield elements.elements_of(payload)
     except DumpInterruptedError:
         if strict:
