@@ -60,6 +60,8 @@ class Prepared(NamedTuple):
     granted: frozenset[str]
     """Capabilities of the machine, without CAP_."""
     is_terminal: bool = False
+    working_dir: str = "/"
+    """The image's; the container's own goes before it."""
 
 
 class Cut(NamedTuple):
@@ -113,7 +115,7 @@ def _process(pod: NodePod, container: Container, prepared: Prepared, capabilitie
         "user": {"uid": user or 0, "gid": group or 0, "additionalGids": sorted(set(groups))},
         "args": list(prepared.argv),
         "env": [f"{name}={value}" for name, value in env.items()],
-        "cwd": container.working_dir or "/",
+        "cwd": container.working_dir or prepared.working_dir,
         "capabilities": sets,
         "noNewPrivileges": own.allow_privilege_escalation is False,
     }

@@ -17,35 +17,38 @@ class UnknownImageError(FairwayError):
 
 
 class Image(NamedTuple):
-    """What an image stands for: its ENTRYPOINT and CMD, and programs that must be put into the container."""
+    """What an image stands for: its configuration, and what lies over the machine's own files in its containers."""
 
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     binaries: tuple[tuple[str, str], ...] = ()
-    """Path on the machine, path in the container."""
+    """Path on the machine, path in the container; files or folders."""
     folders: tuple[str, ...] = ()
     """Folders that its program expects, empty."""
+    layer: str = ""
+    """Name of a folder that `tools/images` makes; without it, the machine's own programs serve."""
+    working_dir: str = ""
+    env: tuple[tuple[str, str], ...] = ()
 
 
 SHELL: Final = Image(command=("/bin/sh",))
+BUSYBOX: Final = Image(command=("sh",), layer="busybox")
 PAUSE: Final = Image(entrypoint=("/bin/sleep", "infinity"))
 NGINX: Final = Image(
-    entrypoint=("/usr/sbin/nginx", "-g", "daemon off;"),
-    folders=("/var/lib/nginx", "/var/log/nginx", "/run"),
+    command=("nginx", "-g", "daemon off;"), folders=("/var/lib/nginx", "/var/log/nginx", "/run"), layer="nginx"
 )
-HTTPD: Final = Image(
-    entrypoint=("/usr/sbin/apachectl", "-DFOREGROUND"),
-    folders=("/var/log/apache2", "/run/apache2", "/run/lock"),
-)
+HTTPD: Final = Image(command=("httpd-foreground",), layer="httpd", working_dir="/usr/local/apache2")
 TABLE: Final[Mapping[str, Image]] = {
     "alpine": SHELL,
     "bash": SHELL,
-    "busybox": SHELL,
+    "busybox": BUSYBOX,
     "debian": SHELL,
     "dnsutils": SHELL,
+    "glibc-dns-testing": SHELL,
     "httpd": HTTPD,
     "jessie-dnsutils": SHELL,
     "nginx": NGINX,
+    "nginx-new": NGINX,
     "pause": PAUSE,
     "ubuntu": SHELL,
 }
@@ -62,12 +65,28 @@ def binary_image(path: str) -> Image:
     return Image(entrypoint=(f"/{name}",), binaries=((path, f"/{name}"),))
 
 
+def agnhost(program: str, package: str) -> Image:
+    """The image of the official suite: the real program, or the folder of Fairway's own in its place."""
+    files = ((program, "/agnhost"),) if program else ((package, "/usr/lib/agnhost"),)
+    return Image(entrypoint=("/agnhost",), command=("pause",), binaries=files, layer="agnhost")
+
+
+def layered(images: Mapping[str, Image], folders: Mapping[str, str]) -> dict[str, Image]:
+    """The table with the paths of its layers; an image whose layer this machine lacks has its own programs."""
+    return {name: image._replace(layer=folders.get(image.layer, "")) for name, image in images.items()}
+
+
+def find(image: str, images: Mapping[str, Image]) -> Image | None:
+    """What stands for an image."""
+    return images.get(base_name(image))
+
+
 def argv(container: Container, images: Mapping[str, Image]) -> tuple[str, ...]:
     """The program and its arguments: `command` replaces ENTRYPOINT, `args` CMD, as the API has it.
 
     Raises UnknownImageError when neither the container nor the table names a program.
     """
-    image = images.get(base_name(container.image))
+    image = find(container.image, images)
     if container.command:
         return (*container.command, *(container.args or ()))
     if image is None:

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+import fairway.io.agnhost
 from api_process import ApiProcess, running
 from fairway.agents.pods import Effects, PodAgent
+from fairway.cli.images import image_table
 from fairway.io.containers.machine import PodMachine
 from fairway.io.host import netns
 from fairway.io.host.clock import SystemClock
@@ -25,7 +27,7 @@ from fairway.io.kube.kubeconfig import Kubeconfig
 from fairway.kube.podspec import NodePod
 from fairway.pods.environment import NodeFacts, Sources
 from fairway.pods.files import Resolver
-from fairway.pods.images import TABLE
+from fairway.pods.images import agnhost
 from pod_objects import container
 
 pytestmark = pytest.mark.kernel
@@ -117,7 +119,10 @@ def is_ready(pod: dict[str, Any]) -> bool:
 async def node(api: ApiProcess, folder: Path) -> AsyncIterator[Node]:
     network = OwnNamespace()
     resolver = Resolver(("10.96.0.10",), "cluster.local")
-    machine = PodMachine(folder, NodeFacts("node-a"), resolver, TABLE, network, Objects())
+    package = str(Path(fairway.io.agnhost.__file__).parent)
+    images = image_table()
+    images["agnhost"] = agnhost("", package)._replace(layer=images["agnhost"].layer)
+    machine = PodMachine(folder, NodeFacts("node-a"), resolver, images, network, Objects())
     machine.open()
     connection = Kubeconfig.read([api.folder / "kubeconfig"]).connection()
     async with ApiClient(connection) as client:
@@ -229,5 +234,38 @@ def test_an_image_that_means_nothing_here_makes_the_pod_wait_and_say_what_to_do(
             return "--image thing=" in found[0].get("state", {}).get("waiting", {}).get("message", "")
 
         await one.until(waits)
+
+    play(api, story)
+
+
+@pytest.mark.parametrize(
+    ("image", "spec", "path", "port"),
+    [
+        ("registry.k8s.io/e2e-test-images/nginx:1.27-0", {}, "/index.html", 80),
+        ("httpd:2.4", {}, "/", 80),
+        ("registry.k8s.io/e2e-test-images/agnhost:2.63.0", {"args": ["netexec", "--http-port=8080"]}, "/healthz", 8080),
+        ("busybox", {"command": ["httpd", "-f", "-p", "8080", "-h", "/etc"]}, "/hostname", 8080),
+    ],
+    ids=["nginx", "httpd", "agnhost", "busybox"],
+)
+def test_an_image_serves_as_the_real_one(
+    api: ApiProcess, image: str, spec: dict[str, Any], path: str, port: int
+) -> None:
+    async def story(one: Node) -> None:
+        probe = {"httpGet": {"path": path, "port": port}, "periodSeconds": 1}
+        await one.create({"name": "main", "image": image, "readinessProbe": probe, **spec})
+        await one.until(is_ready)
+
+    play(api, story)
+
+
+def test_programs_of_an_image_go_before_the_machines(api: ApiProcess) -> None:
+    async def story(one: Node) -> None:
+        script = "readlink -f /bin/sh; readlink -f /usr/bin/wget; test -x /usr/bin/python3"
+        await one.create(container(image="busybox:1.37", command=["sh", "-c", script]), restartPolicy="Never")
+        pod = await one.until(lambda pod: bool(pod["status"]["phase"] in ("Succeeded", "Failed")))
+        text = b"".join([chunk async for chunk in one.machine.log(one.target(pod), ALL._replace(follow=True))]).decode()
+        assert text == "/usr/bin/busybox\n/usr/bin/busybox\n"
+        assert pod["status"]["phase"] == "Succeeded"
 
     play(api, story)

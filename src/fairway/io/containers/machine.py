@@ -26,7 +26,7 @@ from fairway.kube.podspec import Container, HttpGetAction, NodePod, Probe
 from fairway.pods.bundle import DEFAULT_CAPABILITIES, Mount, Prepared, config
 from fairway.pods.environment import MissingReferenceError, NodeFacts, Sources, environment, expand
 from fairway.pods.files import Resolver, hosts_file, resolv_conf
-from fairway.pods.images import Image, UnknownImageError, argv, base_name
+from fairway.pods.images import Image, UnknownImageError, argv, find
 from fairway.pods.volumes import content, placements
 
 _BODY = 10 << 10
@@ -118,18 +118,21 @@ class PodMachine:
         pod = known.pod
         name = f"fw-{pod.metadata.uid}-{container.name}-{run}"
         facts = self._node._replace(pod_ips=known.addresses)
+        image = find(container.image, self._images) or Image()
         try:
             sources = await self._objects.sources(pod)
             services = await self._objects.services(pod)
-            env = environment(pod, container, services, sources, facts)
+            env = dict(image.env) | environment(pod, container, services, sources, facts)
             command = tuple(expand(word, env) for word in argv(container, self._images))
             mounts = (*self._own_files(pod, known, name), *self._volumes(pod, container, env, sources, facts))
         except MissingReferenceError as error:
             raise StartError("CreateContainerConfigError", str(error)) from None
         except UnknownImageError as error:
             raise StartError("ImagePullBackOff", str(error)) from None
-        rootfs = self._files.make(name)
+        rootfs = self._files.make(name, Path(image.layer) if image.layer else None)
         known.ids.append(name)
+        for folder in image.folders:
+            (rootfs / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
         prepared = Prepared(
             rootfs=str(rootfs),
             network=str(FOLDER / known.namespace),
@@ -137,8 +140,9 @@ class PodMachine:
             cgroup=f"/fairway/{name}",
             argv=command,
             env=env,
-            mounts=(*mounts, *self._binaries(container)),
+            mounts=(*mounts, *(Mount(source, target, True) for source, target in image.binaries)),
             granted=DEFAULT_CAPABILITIES,
+            working_dir=image.working_dir or "/",
         )
         tree, _ = config(pod, container, prepared)
         if (old := known.containers.get(container.name)) is not None:
@@ -241,10 +245,6 @@ class PodMachine:
                 source.mkdir(parents=True)
             found.append(Mount(str(source.resolve()), place.target, place.is_read_only))
         return found
-
-    def _binaries(self, container: Container) -> list[Mount]:
-        image = self._images.get(base_name(container.image), Image())
-        return [Mount(source, target, True) for source, target in image.binaries]
 
     # -- requests
 

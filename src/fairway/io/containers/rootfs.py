@@ -149,17 +149,32 @@ class RootFiles:
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
-    def make(self, name: str) -> Path:
-        """A root file system for a container."""
+    def make(self, name: str, layer: Path | None = None) -> Path:
+        """A root file system for a container; `layer` lies over the machine's."""
         base = self.folder / "layers" / name
         for part in ("upper", "work", "root"):
             (base / part).mkdir(parents=True)
         (base / "upper").chmod(0o755)
-        lower = f"{self.folder / 'mask'}:{self._root}"
+        lower = [self.folder / "mask", self._root]
+        if layer is not None:
+            lower.insert(0, self._copied(layer))
         mount(
-            "overlay", base / "root", "overlay", f"lowerdir={lower},upperdir={base / 'upper'},workdir={base / 'work'}"
+            "overlay",
+            base / "root",
+            "overlay",
+            f"lowerdir={':'.join(map(str, lower))},upperdir={base / 'upper'},workdir={base / 'work'}",
         )
         return base / "root"
+
+    def _copied(self, layer: Path) -> Path:
+        """The layer on our own file system: one layer of an overlay must not lie below another."""
+        copy = self.folder / "images" / layer.name
+        if not copy.exists():
+            part = copy.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(layer, part, symlinks=True)
+            part.rename(copy)
+        return copy
 
     def put(self, name: str, target: str) -> Path:
         """The place of a path of the container in its own upper layer, parents made; before it runs."""
