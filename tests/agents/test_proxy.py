@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import pytest
 from msgspec import structs
 
+from fairway.agents.drift import ForeignChange, mend_foreign_changes
 from fairway.agents.family import FamilySync, WriteOutcome
 from fairway.agents.proxy import ProxyAgent, ProxyParts
 from fairway.dataplanes.nftables import layout
@@ -344,5 +346,36 @@ def test_a_wiped_kernel_is_mended_and_flows_of_that_time_are_checked() -> None:
         world.agent.lost(Family.IPV4, "table gone")
         await until(lambda: world.is_right)
         await until(lambda: world.cleaner.checked == ["ns/web:http/tcp"])
+
+    run(scenario)
+
+
+class Silent:
+    """A subscription that never has anything to tell."""
+
+    def __init__(self) -> None:
+        self._ends = os.pipe()
+
+    def fileno(self) -> int:
+        return self._ends[0]
+
+    def read(self) -> Sequence[ForeignChange]:
+        return ()
+
+    def close(self) -> None:
+        for end in self._ends:
+            os.close(end)
+
+
+def test_what_was_done_before_the_subscription_began_is_mended() -> None:
+    async def scenario(world: World) -> None:
+        world.kernel.elements[layout.FRONTENDS].clear()
+        ensured, silent = world.kernel.ensured, Silent()
+        mending = asyncio.ensure_future(mend_foreign_changes(world.agent, {Family.IPV4: lambda: silent}))
+        await until(lambda: world.is_right)
+        mending.cancel()
+        await asyncio.gather(mending, return_exceptions=True)
+        silent.close()
+        assert world.kernel.ensured == ensured + 1
 
     run(scenario)

@@ -65,7 +65,7 @@ async def mend_foreign_changes(agent: ProxyAgent, subscribe: Mapping[Family, Cal
     """Look where others changed something, as soon as they did, until cancelled.
 
     Subscribes when all is written: while anybody listens the kernel tells of each element of ours, too, and a cold
-    start of 350,000 takes it twice as long.
+    start of 350,000 takes it twice as long. What was done before that nobody told, so everything is looked at once.
     """
     await agent.wait_filled()
     async with asyncio.TaskGroup() as tasks:
@@ -77,6 +77,7 @@ async def _mend_family(agent: ProxyAgent, family: Family, source: ForeignChanges
     loop, happened = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(source.fileno(), happened.set)
     try:
+        await agent.look(family)
         while True:
             await happened.wait()
             happened.clear()

@@ -133,6 +133,10 @@ class FamilySync:
         """What the skeleton is made of may have changed; it follows with the next write."""
         self._is_view_new = True
 
+    def mend_skeleton(self) -> Sequence[str]:
+        """Repair what somebody did to the skeleton; returns what was mended. Raises KernelError."""
+        return self._ensure()
+
     def _ensure(self) -> Sequence[str]:
         mended = self._kernel.ensure(self.view, self.difference.wanted_items)
         self._is_view_new = False

@@ -346,6 +346,20 @@ class ProxyAgent:
             self._round()
         return len(drifts)
 
+    async def look(self, family: Family) -> None:
+        """Look at everything once, skeleton included, and repair only what drifted."""
+        if not self.status.is_filled or family in self._lost:
+            return
+        try:
+            mended = self._parts.families[family].mend_skeleton()
+        except KernelError as error:
+            self.lost(family, str(error))
+            return
+        for line in mended:
+            log.warning("drift family=%s what=%r", family, line)
+            self._doubt_flows()
+        await self.compare(family)
+
     @property
     def item_count(self) -> int:
         """Kernel items that the plan wants."""
