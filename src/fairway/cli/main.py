@@ -37,7 +37,11 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command("up", "fairway.cli.up", "a node, pods and a client on this machine, Services on the real kernel"),
+    Command("up", "fairway.cli.up", "a Kubernetes cluster on this machine, in seconds"),
+    Command("down", "fairway.cli.down", "end it, and put the machine back as it was"),
+    Command("node", "fairway.cli.node", "one node of the cluster"),
+    Command("control-plane", "fairway.cli.control_plane", "API server and controllers of the cluster"),
+    Command("supervisor", "fairway.cli.supervisor", "the parent of the cluster's processes"),
     Command("proxy", "fairway.cli.proxy", "the Service proxy of this node; takes kube-proxy's configuration and flags"),
     Command("dns", "fairway.cli.dns", "the cluster's DNS server; takes CoreDNS' Corefile as it is"),
     Command("explain", "fairway.cli.explain", "where a packet goes and why, step by step"),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fairway import __version__
 from fairway.cli.logs import set_up_logging
-from fairway.cli.wiring import load_settings, require_root
+from fairway.cli.rights import require_root
+from fairway.cli.wiring import load_settings
 from fairway.config.proxy import FLAGS, Flag, ProxySettings, parse_flags, usage, write_config
 from fairway.config.proxy.kinds import Bool, Text
 from fairway.values.address import Family

@@ -10,7 +10,7 @@ import time
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fairway import __version__
 from fairway.agents.drift import compare_for_ever, mend_foreign_changes
@@ -46,6 +46,9 @@ from fairway.values.address import Address, Family
 from fairway.values.errors import ConfigError, UnavailableError
 from fairway.values.names import ObjectName
 
+if TYPE_CHECKING:
+    from fairway.io.kube.client import ApiClient
+
 log = logging.getLogger("fairway.proxy")
 
 Work = Coroutine[Any, Any, None]
@@ -57,7 +60,8 @@ NICENESS = -10
 class Proxy:
     """Everything of one `fairway proxy`, put together."""
 
-    def __init__(self, settings: ProxySettings, flags: Mapping[str, str]) -> None:
+    def __init__(self, settings: ProxySettings, flags: Mapping[str, str], api: ApiClient | None = None) -> None:
+        """`api`: a client that others in this process use, too, and close."""
         self.settings = settings
         self.flags = flags
         self._warned: set[str] = set()
@@ -91,7 +95,7 @@ class Proxy:
             )
         )
         feeds = proxy_feeds(writer, self._came_in, self.name, mirrors="manifests" in flags)
-        self.sources: Sources = proxy_sources(feeds, settings, flags)
+        self.sources: Sources = proxy_sources(feeds, settings, flags, api)
         self.health = ProxyHealth(
             self.agent.status,
             Family,
@@ -105,15 +109,18 @@ class Proxy:
     async def run(self, *, once: bool) -> int:
         """Serve until told to stop, or only until the kernel holds the plan."""
         gc.disable()  # hundreds of thousands of rows come to stay: looking for cycles among them costs seconds
-        self.set_parameters()
-        work: list[Work] = [self.agent.run(self.sources.all)]
+        work = self.work(once=once)
         if not once:
             set_niceness(NICENESS)
-            work += self._upkeep()
         try:
             return await _until(self._programmed_once() if once else self._told_to_stop(), work)
         finally:
             await self.sources.close()
+
+    def work(self, *, once: bool = False) -> list[Work]:
+        """All that a proxy does until it is cancelled; the end of one of them is a defect."""
+        self.set_parameters()
+        return [self.agent.run(self.sources.all), *(() if once else self._upkeep())]
 
     def set_parameters(self) -> None:
         """Kernel parameters as kube-proxy sets them; one that is refused is a warning.
@@ -135,8 +142,8 @@ class Proxy:
                 self._warned.add(warning)
                 log.warning("%s", warning)
 
-    async def _filled(self) -> None:
-        """The kernel holds the plan."""
+    async def filled(self) -> None:
+        """Return when the kernel holds the plan."""
         await self.agent.wait_filled()
         self.set_parameters()
         node_ips = [view.primary for view in map(self.views.view, Family) if view.primary is not None]
@@ -248,14 +255,14 @@ class Proxy:
 
     async def _programmed_once(self) -> None:
         """The kernel holds the plan, and remembers no UDP flow that contradicts it."""
-        await self._filled()
+        await self.filled()
         await self.cleaner.clean()
 
     async def _told_to_stop(self) -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        filled, stopped = asyncio.ensure_future(self._filled()), asyncio.ensure_future(stop.wait())
+        filled, stopped = asyncio.ensure_future(self.filled()), asyncio.ensure_future(stop.wait())
         await asyncio.wait((filled, stopped), return_when=asyncio.FIRST_COMPLETED)
         if filled.done():
             gc.freeze()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fairway.agents.feed import Change, Feed, Source
 from fairway.agents.reflector import Reflector
@@ -21,6 +21,9 @@ from fairway.kube.meta import LABEL_HEADLESS, LABEL_PROXY_NAME
 from fairway.kube.status import ApiUnreachableError
 from fairway.state.tables import Writer
 from fairway.values.names import ObjectName
+
+if TYPE_CHECKING:
+    from fairway.io.kube.client import ApiClient
 
 NOT_OURS = f"!{LABEL_HEADLESS},!{LABEL_PROXY_NAME}"
 """Services that another proxy serves, or none, never leave the API server."""
@@ -68,18 +71,26 @@ class Sources:
         self.close = close
 
 
-def proxy_sources(feeds: tuple[Feed[Any], ...], settings: ProxySettings, flags: Mapping[str, str]) -> Sources:
-    """A folder of manifests if one is named, else the API server: one reflector a kind."""
+def proxy_sources(
+    feeds: tuple[Feed[Any], ...], settings: ProxySettings, flags: Mapping[str, str], api: ApiClient | None = None
+) -> Sources:
+    """A folder of manifests if one is named, else the API server, by `api` if it is given: one reflector a kind."""
     folder = flags.get("manifests")
     if folder:
         return manifest_sources(feeds, Path(folder))
+    clock = SystemClock()
+    if api is not None:
+        return Sources([Reflector(api, feed, clock, uniform) for feed in feeds], _leave_open)
     from fairway.io.kube.client import ApiClient
     from fairway.io.kube.kubeconfig import load_connection
 
     connection = load_connection(settings.client_connection.kubeconfig, master=flags.get("master", ""))
     client = ApiClient(connection)
-    clock = SystemClock()
     return Sources([Reflector(client, feed, clock, uniform) for feed in feeds], client.close)
+
+
+async def _leave_open() -> None:
+    """The client is others', too."""
 
 
 def manifest_sources(feeds: tuple[Feed[Any], ...], root: Path) -> Sources:

@@ -1,49 +1,79 @@
-"""`fairway up`: a node, its pods and a client outside as network namespaces, and Services between them.
-
-The first form of the embedded cluster: objects come from a folder of manifests, one `fairway proxy` programs the node.
-"""
+"""`fairway up`: a Kubernetes cluster on this machine, its nodes network namespaces, its pods containers by runc."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import signal
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fairway.cli import demo
-from fairway.cli.wiring import require_root
+from fairway.cli.rights import require_root
+from fairway.cluster.settings import DEFAULT_NAME, RANGES, ClusterSettings, flag_of, make_settings
+from fairway.io.host.statefolder import ROOT, StateFolder
 from fairway.values.errors import ConfigError
 
-EXAMPLES = (Path(__file__).resolve().parents[1] / "examples", Path(__file__).resolve().parents[3] / "examples")
-"""In a wheel, and in a clone."""
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+READY_SECONDS = 60.0
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: Sequence[str]) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="fairway up", description=__doc__)
-    parser.add_argument("--demo", action="store_true", help="send requests to every Service, explain one, and end")
-    parser.add_argument("--foreground", action="store_true", help="stay up until Ctrl-C")
-    parser.add_argument("--manifests", type=Path, default=_example(), help="the objects (default: the example shop)")
-    options = parser.parse_args(arguments)
-    if not options.manifests.is_dir():
-        raise ConfigError(f"--manifests: {options.manifests} is no folder")
+    from fairway.io.host import clusters
+
+    if "--demo" in arguments or "--manifests" in arguments:
+        from fairway.cli import town
+
+        return town.run(list(arguments))
+    options = _parser().parse_args(arguments)
+    settings = read_settings(options)
     require_root("fairway up")
-    return asyncio.run(_up(options.manifests, stays=options.foreground))
+    folder = StateFolder(ROOT / settings.name)
+    began = time.monotonic()
+    clusters.build(folder, settings)
+    clusters.start(folder)
+    clusters.wait_ready(folder, READY_SECONDS, lambda name: _say(f"{name} is ready ({time.monotonic() - began:.1f} s)"))
+    _say(f"cluster {settings.name} is ready: export KUBECONFIG={folder.kubeconfig}")
+    return 0
 
 
-def _example() -> Path:
-    return next((folder for folder in EXAMPLES if folder.is_dir()), EXAMPLES[0]) / "shop"
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fairway up", description=__doc__)
+    parser.add_argument("--name", default=DEFAULT_NAME, help="of the cluster and its kubeconfig context")
+    parser.add_argument("--nodes", type=int, default=3, metavar="N", help="how many nodes (3), in three zones")
+    parser.add_argument("--ip-family", default="ipv4", metavar="F", help="ipv4, ipv6 or dual")
+    for field, (ipv4, ipv6) in RANGES.items():
+        parser.add_argument(flag_of(field), dest=field, default="", metavar="A[,B]", help=f"{ipv4}, {ipv6}")
+    parser.add_argument("--mode", default="nftables", help="the proxies' dataplane")
+    parser.add_argument("--api-port", type=int, default=6443, metavar="P", help="where the API server listens (6443)")
+    parser.add_argument(
+        "--image", action="append", default=[], metavar="NAME=PATH", help="a program of this machine for an image"
+    )
+    return parser
 
 
-async def _up(manifests: Path, *, stays: bool) -> int:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with await demo.Town.plan(manifests) as town:
-        good = await demo.visit(town)
-        if stays and not stop.is_set():
-            sys.stdout.write(demo.how_to_try(town))
-            sys.stdout.flush()
-            await stop.wait()
-    return 0 if good else 1
+def read_settings(options: argparse.Namespace) -> ClusterSettings:
+    """Settings from flags. Raises ConfigError."""
+    images = {}
+    for text in options.image:
+        name, equals, path = text.partition("=")
+        if not name or not equals or not Path(path).is_file():
+            raise ConfigError(f"--image: {text!r} is not NAME=PATH of a file")
+        images[name] = str(Path(path).absolute())
+    given = {field: getattr(options, field) for field in RANGES}
+    return make_settings(
+        options.ip_family,
+        given,
+        name=options.name,
+        nodes=options.nodes,
+        mode=options.mode,
+        api_port=options.api_port,
+        images=images,
+    )
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

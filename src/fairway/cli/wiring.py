@@ -21,7 +21,7 @@ from fairway.plan.view import DetectLocal, NodeView
 from fairway.reconcile.items import Item, Operation
 from fairway.state.tables import State
 from fairway.values.address import Family
-from fairway.values.errors import ConfigError, UnavailableError
+from fairway.values.errors import ConfigError
 
 
 class NftablesFamily:
@@ -111,13 +111,5 @@ def make_families(state: State, views: NodeViews, kernels: Mapping[Family, Nftab
     }
 
 
-def require_root(what: str) -> None:
-    """Raise UnavailableError when this process may not program the kernel."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
-    if not int(fields["CapEff"], 16) >> _CAP_NET_ADMIN & 1:
-        raise UnavailableError(f"{what} needs CAP_NET_ADMIN: run it as root, or give the capability to its service")
-
-
-_CAP_NET_ADMIN = 12
 uniform = random.random
 """Randomness for back-off: nothing secret hangs on it."""

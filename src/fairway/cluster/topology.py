@@ -39,8 +39,11 @@ class ClusterNode(NamedTuple):
     zone: str
     addresses: tuple[Address, ...]
     pod_ranges: tuple[Prefix, ...]
-    link: str
-    """The host's end of its underlay link, in the bridge."""
+
+    @property
+    def link(self) -> str:
+        """The far end of its underlay link, a port of the switch's bridge."""
+        return self.name
 
     @property
     def gateways(self) -> tuple[Address, ...]:
@@ -51,9 +54,14 @@ class ClusterNode(NamedTuple):
 class Topology(NamedTuple):
     """The whole cluster."""
 
-    bridge: str
+    switch: str
+    """The namespace of the bridge that stands for the underlay. It is not the host's own, so that what passes between
+    nodes never meets the host's rules: with br_netfilter, Docker's FORWARD policy would drop it."""
+    link: str
+    """The host's interface on the underlay."""
     host_addresses: tuple[Address, ...]
     """Of the host on the underlay: the nodes' way out."""
+    underlay: tuple[Prefix, ...]
     nodes: tuple[ClusterNode, ...]
 
     def routes_of(self, node: ClusterNode) -> tuple[Route, ...]:
@@ -69,12 +77,12 @@ class Topology(NamedTuple):
 def plan(count: int, ranges: Ranges, *, zones: int = 3, prefix: str = "fw") -> Topology:
     """A topology of `count` nodes, spread over zones in turn. Raises ConfigError, naming what does not fit."""
     _check(count, ranges, zones)
+    link = f"{prefix}-underlay"
+    if len(link) > LONGEST_LINK:
+        raise ConfigError(f"link name {link!r} is longer than {LONGEST_LINK} characters: use a shorter prefix")
     nodes = []
     for index in range(count):
         name = f"node-{index + 1}"
-        link = f"{prefix}-n{index + 1}"
-        if len(link) > LONGEST_LINK:
-            raise ConfigError(f"link name {link!r} is longer than {LONGEST_LINK} characters: use a shorter prefix")
         nodes.append(
             ClusterNode(
                 name=name,
@@ -82,10 +90,10 @@ def plan(count: int, ranges: Ranges, *, zones: int = 3, prefix: str = "fw") -> T
                 zone=f"zone-{chr(ord('a') + index % zones)}",
                 addresses=tuple(nth(one, index + 2) for one in ranges.underlay),
                 pod_ranges=tuple(_pod_range(one, index) for one in ranges.pods),
-                link=link,
             )
         )
-    return Topology(f"{prefix}-underlay", tuple(nth(one, 1) for one in ranges.underlay), tuple(nodes))
+    hosts = tuple(nth(one, 1) for one in ranges.underlay)
+    return Topology(f"{prefix}-switch", link, hosts, ranges.underlay, tuple(nodes))
 
 
 def _check(count: int, ranges: Ranges, zones: int) -> None:

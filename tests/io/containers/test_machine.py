@@ -123,7 +123,7 @@ async def node(api: ApiProcess, folder: Path) -> AsyncIterator[Node]:
     images = image_table()
     images["agnhost"] = agnhost("", package)._replace(layer=images["agnhost"].layer)
     machine = PodMachine(folder, NodeFacts("node-a"), resolver, images, network, Objects())
-    machine.open()
+    await machine.open()
     connection = Kubeconfig.read([api.folder / "kubeconfig"]).connection()
     async with ApiClient(connection) as client:
         effects = Effects(client, machine, SystemClock(), time.time, random.random)

@@ -87,9 +87,11 @@ class PodMachine:
         self._runc = Runc(folder / "runc")
         self._pods: dict[str, _Pod] = {}
 
-    def open(self) -> None:
-        """Before the first pod."""
-        self._files.open()
+    async def open(self) -> None:
+        """Before the first pod. What a process before this one left, that was killed, is ended and taken away."""
+        await self._runc.remove_leftovers()
+        await asyncio.to_thread(self._files.close)
+        await asyncio.to_thread(self._files.open)
 
     async def close(self) -> None:
         """End everything."""

@@ -1,9 +1,13 @@
-"""Network namespaces: made, entered for the time of a block, removed. Uses `ip` of iproute2; never on a hot path."""
+"""Network namespaces with names that iproute2 knows: made, entered for the time of a block, removed."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import os
+import socket
+import struct
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +17,8 @@ from fairway.values.errors import FairwayError, UnavailableError
 
 FOLDER = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
+_MS_BIND, _MNT_DETACH = 4096, 2
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -26,15 +32,36 @@ def names(prefix: str) -> list[str]:
 
 
 def add(name: str) -> None:
-    """Make a namespace with its loopback up."""
-    ip(["netns", "add", name])
-    ip(["-n", name, "link", "set", "lo", "up"])
+    """Make a namespace with its loopback up; one that is there already is made anew. `ip netns` takes 10 ms for it."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / name
+    remove(name)
+    path.touch(mode=0o444)
+    with scratch():
+        _switch_on("lo")
+        if _libc.mount(b"/proc/thread-self/ns/net", os.fsencode(path), b"none", _MS_BIND, None):
+            reason = os.strerror(ctypes.get_errno())
+            raise UnavailableError(f"cannot mount a network namespace at {path}: {reason}; run as root")
+
+
+def exists(name: str) -> bool:
+    """Whether there is a namespace of this name, and not only its file."""
+    with contextlib.suppress(FileNotFoundError):
+        return (FOLDER / name).stat().st_dev == Path("/proc/self/ns/net").stat().st_dev
+    return False
 
 
 def remove(name: str) -> None:
-    """Remove a namespace and all that is in it, if it is there."""
-    if (FOLDER / name).exists():
-        ip(["netns", "del", name])
+    """Remove a namespace, if it is there. All that is in it goes with its last process."""
+    path = FOLDER / name
+    while not _libc.umount2(os.fsencode(path), _MNT_DETACH):
+        pass  # what a crash left may be mounted twice
+    path.unlink(missing_ok=True)
+
+
+def _switch_on(link: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", link.encode(), _IFF_UP))
 
 
 def ip(arguments: Sequence[str]) -> None:
@@ -55,6 +82,15 @@ def _run(command: Sequence[str]) -> None:
         raise UnavailableError(f"{command[0]} is missing: apt-get install iproute2") from None
     if done.returncode:
         raise NamespaceError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def enter(name: str) -> None:
+    """Move this thread into a namespace for good, and with it all that it starts from here on."""
+    there = os.open(FOLDER / name, os.O_RDONLY)
+    try:
+        _set(there, name)
+    finally:
+        os.close(there)
 
 
 @contextmanager

@@ -76,17 +76,18 @@ class HttpServer:
         self.api, self.committer = api, committer
         self.connections: set[Connection] = set()
         self._streams = StreamTasks(opener)
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
     async def start(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
-        """Serve on a socket that listens."""
+        """Serve on a socket that listens; may be called for several."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), sock=listener, ssl=tls, backlog=512)
+        made = await loop.create_server(lambda: Connection(self), sock=listener, ssl=tls, backlog=512)
+        self._servers.append(made)
 
     async def stop(self) -> None:
         """No new connections; watches end well; what is held is committed."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         self.committer.flush()
         for connection in tuple(self.connections):
             connection.close()

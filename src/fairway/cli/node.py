@@ -1,0 +1,242 @@
+"""`fairway node`: one node of the embedded cluster: its proxy, its pods and its own API in one event loop.
+
+Speaks the Kubernetes API with the control plane and nothing else. Works in the node's network namespace from its first
+moment on. What a part of the node is, is one function of `PARTS`: it is handed the node and gives back what runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import platform
+import random
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fairway.values.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fairway.agents.pods import PodAgent
+    from fairway.cli.serve import Proxy
+    from fairway.cluster.settings import ClusterSettings
+    from fairway.cluster.topology import ClusterNode
+    from fairway.io.containers.machine import PodMachine
+    from fairway.io.containers.network import BridgeNetwork
+    from fairway.io.host.statefolder import StateFolder
+    from fairway.io.kube.client import ApiClient
+
+log = logging.getLogger("fairway.node")
+Work = Coroutine[Any, Any, None]
+
+DOMAIN = "cluster.local"
+UNLIMITED = -1.0
+MEND_SECONDS = 10.0
+
+
+def run(arguments: list[str]) -> int:
+    """The command; returns its exit code."""
+    from fairway.io.host.statefolder import ROOT, StateFolder
+
+    parser = argparse.ArgumentParser(prog="fairway node", description="One node of the embedded cluster.")
+    parser.add_argument("--state", type=Path, default=ROOT / "fairway", help="the cluster's state folder")
+    parser.add_argument("--name", required=True, help="the node: node-1, node-2 …")
+    options = parser.parse_args(arguments)
+    return serve(StateFolder(options.state), options.name)
+
+
+def serve(folder: StateFolder, name: str) -> int:
+    """Be this node until told to stop."""
+    import uvloop
+
+    from fairway.cli.logs import set_up_logging
+    from fairway.io.host import netns
+
+    settings = folder.settings()
+    node = next((one for one in settings.topology.nodes if one.name == name), None)
+    if node is None:
+        names = ", ".join(one.name for one in settings.topology.nodes)
+        raise ConfigError(f"--name: {name!r} is no node of this cluster (there is: {names})")
+    lock = folder.take(name)
+    set_up_logging()
+    netns.enter(node.namespace)
+    _wait_for(folder.node_kubeconfig, folder.node(name) / "pki" / "serving.hosts")
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(folder, settings, node))
+    finally:
+        os.close(lock)
+
+
+class NodeParts:
+    """One node put together. What is made here is shared by all parts: one client, one state, one network."""
+
+    def __init__(self, folder: StateFolder, settings: ClusterSettings, node: ClusterNode, api: ApiClient) -> None:
+        from fairway.agents.pods import Effects, PodAgent
+        from fairway.io.containers.machine import PodMachine
+        from fairway.io.containers.network import BridgeNetwork
+        from fairway.io.host.clock import SystemClock
+        from fairway.io.kube.podobjects import PodObjects
+        from fairway.pods.environment import NodeFacts
+        from fairway.pods.files import Resolver, read_resolv_conf
+
+        self.folder, self.settings, self.node, self.api = folder, settings, node, api
+        self.place = folder.node(node.name)
+        self.clock = SystemClock()
+        self.addresses = tuple(str(one) for one in node.addresses)
+        self.network: BridgeNetwork = BridgeNetwork(settings.topology, node, self.place)
+        self.network.ensure()
+        self.proxy: Proxy = self._make_proxy()
+        facts = NodeFacts(node.name, self.addresses, cpus=os.cpu_count() or 1, memory=memory())
+        with contextlib.suppress(OSError):
+            servers, searches, options = read_resolv_conf(Path("/etc/resolv.conf").read_text(encoding="utf-8"))
+        dns = tuple(str(one) for one in settings.dns_addresses)
+        resolver = Resolver(dns, DOMAIN, servers, searches, options)
+        objects = PodObjects(api, self.proxy.state)
+        self.machine: PodMachine = PodMachine(self.place, facts, resolver, image_table(settings), self.network, objects)
+        effects = Effects(api, self.machine, self.clock, time.time, random.random)
+        self.pods: PodAgent = PodAgent(node.name, self.addresses, effects)
+
+    def _make_proxy(self) -> Proxy:
+        from fairway.cli.serve import Proxy
+        from fairway.config.proxy import load
+
+        flags = {
+            "hostname-override": self.node.name,
+            "proxy-mode": self.settings.mode,
+            "detect-local-mode": "NodeCIDR",
+            # The pods' processes inherit it; it stays as it is.
+            "oom-score-adj": Path("/proc/self/oom_score_adj").read_text(encoding="ascii").strip(),
+        }
+        return Proxy(load(None, flags).settings, flags, self.api)
+
+
+def image_table(settings: ClusterSettings) -> dict[str, Any]:
+    """Images that this machine has something for."""
+    from fairway.pods.images import TABLE, binary_image
+
+    return {**TABLE, **{name: binary_image(path) for name, path in settings.images.items()}}
+
+
+# -- parts
+
+
+def proxy_part(node: NodeParts) -> list[Work]:
+    """Service rules."""
+    return node.proxy.work()
+
+
+def pod_part(node: NodeParts) -> list[Work]:
+    """Pods."""
+
+    async def sweep() -> None:
+        await node.pods.reflector.wait_synced()
+        await node.network.keep({pod.metadata.uid for pod in node.pods.pods()})
+        await asyncio.get_running_loop().create_future()
+
+    return [node.pods.run(), sweep()]
+
+
+def registration_part(node: NodeParts) -> list[Work]:
+    """The Node object and its Lease."""
+    from fairway.agents.heartbeat import Heartbeat
+    from fairway.cluster.topology import node_object
+
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}
+    arch = machine.get(platform.machine(), platform.machine())
+    tree = node_object(node.node, os.cpu_count() or 1, memory(), arch)
+    return [Heartbeat(tree, node.api, node.clock, time.time).run()]
+
+
+def link_part(node: NodeParts) -> list[Work]:
+    """Links, addresses and routes, mended when somebody took them away."""
+
+    async def mend() -> None:
+        while True:
+            await node.clock.sleep(MEND_SECONDS)
+            node.network.ensure()
+
+    return [mend()]
+
+
+def kubelet_part(node: NodeParts) -> list[Work]:
+    """The node's own API: logs, exec, attach, port-forward."""
+    from fairway.io.http.certificates import server_context
+    from fairway.io.http.kubelet import PORT, KubeletServer
+
+    async def serve_pods() -> None:
+        server = KubeletServer(node.machine, node.pods.pods)
+        context = server_context(node.place / "pki")
+        for address in node.addresses:
+            await server.listen(address, PORT, context)
+        await asyncio.get_running_loop().create_future()
+
+    return [serve_pods()]
+
+
+PARTS: tuple[Callable[[NodeParts], list[Work]], ...] = (
+    proxy_part,
+    registration_part,
+    pod_part,
+    kubelet_part,
+    link_part,
+)
+"""Whoever adds a part to the nodes adds a function here."""
+
+
+async def _serve(folder: StateFolder, settings: ClusterSettings, node: ClusterNode) -> int:
+    from fairway.io.kube.client import ApiClient
+    from fairway.io.kube.kubeconfig import Kubeconfig
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    connection = Kubeconfig.read([folder.node_kubeconfig]).connection()
+    async with ApiClient(connection, qps=UNLIMITED, user_agent=f"fairway-node/{node.name}") as api:
+        parts = NodeParts(folder, settings, node, api)
+        await parts.machine.open()
+        try:
+            await _work(parts, stop)
+        finally:
+            await parts.machine.close()
+            parts.network.close()
+    return 0
+
+
+async def _work(parts: NodeParts, stop: asyncio.Event) -> None:
+    """All parts, until told to stop or one of them ends, which none should."""
+    works = [work for make in PARTS for work in make(parts)]
+    tasks = [asyncio.ensure_future(one) for one in (*works, _tell_ready(parts))]
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        done, _ = await asyncio.wait((stopped, *tasks), return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (stopped, *tasks):
+            task.cancel()
+        await asyncio.gather(stopped, *tasks, return_exceptions=True)
+
+
+async def _tell_ready(parts: NodeParts) -> None:
+    await parts.proxy.filled()
+    await parts.pods.reflector.wait_synced()
+    parts.folder.ready(parts.node.name)
+    log.info("node=%s msg=ready", parts.node.name)
+    await asyncio.get_running_loop().create_future()
+
+
+def _wait_for(*paths: Path) -> None:
+    """The control plane, which starts together with the nodes, writes these."""
+    while not all(path.exists() for path in paths):
+        time.sleep(0.02)
+
+
+def memory() -> int:
+    """Of this machine, in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,81 @@
+"""What a cluster changes on the host itself, as a list: for `--dry-run`, for building it and for putting it back. Pure.
+
+Everything inside the namespaces is no change of the host and goes with them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fairway.cluster.topology import Route, Topology
+from fairway.values.address import Address, Family
+
+
+class Namespace(NamedTuple):
+    """A named network namespace."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"network namespace {self.name}"
+
+
+class Link(NamedTuple):
+    """An interface on the host, the near end of a pair."""
+
+    name: str
+    namespace: str
+    """Of the far end."""
+
+    def __str__(self) -> str:
+        return f"interface {self.name} (veth, its other end in {self.namespace})"
+
+
+class HostAddress(NamedTuple):
+    """An address of the host."""
+
+    link: str
+    address: Address
+    length: int
+
+    def __str__(self) -> str:
+        return f"address {self.address}/{self.length} on {self.link}"
+
+
+class HostRoute(NamedTuple):
+    """A route of the host."""
+
+    route: Route
+    link: str
+
+    def __str__(self) -> str:
+        return f"route {self.route.to} via {self.route.via} dev {self.link}"
+
+
+class HostSysctl(NamedTuple):
+    """A parameter of the host's network."""
+
+    key: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"sysctl {self.key} = {self.value}"
+
+
+Change = Namespace | Link | HostAddress | HostRoute | HostSysctl
+
+
+def host_changes(topology: Topology) -> tuple[Change, ...]:
+    """All of them, in the order in which they are made."""
+    spaces = [Namespace(topology.switch), *(Namespace(node.namespace) for node in topology.nodes)]
+    addresses = [
+        HostAddress(topology.link, address, whole.length)
+        for address, whole in zip(topology.host_addresses, topology.underlay, strict=True)
+    ]
+    routes = [HostRoute(route, topology.link) for route in topology.host_routes]
+    sysctls = [HostSysctl(FORWARDING[one.family], "1") for one in topology.host_addresses]
+    return (*spaces, Link(topology.link, topology.switch), *addresses, *routes, *sysctls)
+
+
+FORWARDING = {Family.IPV4: "net.ipv4.ip_forward", Family.IPV6: "net.ipv6.conf.all.forwarding"}
+"""The host forwards what pods send to the world."""

@@ -1,0 +1,71 @@
+"""What pods need of the API when they start: their ConfigMaps and Secrets, asked for, and the Services, known already.
+
+Fulfils `fairway.io.containers.machine.ObjectReader`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+
+import msgspec
+
+from fairway.io.kube.client import ApiClient, object_path
+from fairway.kube.podspec import NodePod
+from fairway.kube.status import ApiStatusError, ApiUnreachableError, NotFoundError
+from fairway.pods.environment import MissingReferenceError, ServiceAddress, ServicePort, Sources, service_variables
+from fairway.pods.references import references
+from fairway.state.tables import State
+from fairway.values.names import ObjectName
+
+
+class _ConfigMap(msgspec.Struct, rename="camel"):
+    data: dict[str, str] | None = None
+
+
+class _Secret(msgspec.Struct, rename="camel"):
+    data: dict[str, str] | None = None
+
+
+class PodObjects:
+    """Reads for the pods of one node. `state` is that of the node's proxy."""
+
+    def __init__(self, api: ApiClient, state: State) -> None:
+        self._api, self._state = api, state
+
+    async def sources(self, pod: NodePod) -> Sources:
+        """Those that exist; raises MissingReferenceError when the server does not answer."""
+        named, space = references(pod), pod.metadata.namespace
+        maps, secrets = {}, {}
+        for name in sorted(named.config_maps):
+            if (raw := await self._get("configmaps", space, name)) is not None:
+                maps[name] = msgspec.json.decode(raw, type=_ConfigMap).data or {}
+        for name in sorted(named.secrets):
+            if (raw := await self._get("secrets", space, name)) is not None:
+                data = msgspec.json.decode(raw, type=_Secret).data or {}
+                secrets[name] = {key: _text(value) for key, value in data.items()}
+        return Sources(maps, secrets)
+
+    async def _get(self, plural: str, namespace: str, name: str) -> bytes | None:
+        try:
+            return await self._api.get(object_path(f"/api/v1/{plural}", name, namespace))
+        except NotFoundError:
+            return None
+        except (ApiStatusError, ApiUnreachableError) as error:
+            raise MissingReferenceError(f"{plural} {namespace}/{name}: {error}") from None
+
+    async def services(self, pod: NodePod) -> Mapping[str, str]:
+        """Variables of the pod's own namespace and of the API server, as kubelet has it."""
+        found = []
+        for name in self._state.service_names():
+            is_own = name.namespace == pod.metadata.namespace and pod.spec.enable_service_links is not False
+            if is_own or name == ObjectName("default", "kubernetes"):
+                service = self._state.service(name)
+                if service is not None and service.cluster_ips:
+                    ports = tuple(ServicePort(one.name, one.port, str(one.protocol)) for one in service.ports)
+                    found.append(ServiceAddress(name.name, str(service.cluster_ips[0]), ports))
+        return service_variables(found)
+
+
+def _text(value: str) -> str:
+    return base64.b64decode(value).decode(errors="surrogateescape")
