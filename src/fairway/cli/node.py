@@ -78,6 +78,7 @@ class NodeParts:
 
     def __init__(self, folder: StateFolder, settings: ClusterSettings, node: ClusterNode, api: ApiClient) -> None:
         from fairway.agents.pods import Effects, PodAgent
+        from fairway.cli.images import image_table
         from fairway.io.containers.machine import PodMachine
         from fairway.io.containers.network import BridgeNetwork
         from fairway.io.host.clock import SystemClock
@@ -98,7 +99,8 @@ class NodeParts:
         dns = tuple(str(one) for one in settings.dns_addresses)
         resolver = Resolver(dns, DOMAIN, servers, searches, options)
         objects = PodObjects(api, self.proxy.state)
-        self.machine: PodMachine = PodMachine(self.place, facts, resolver, image_table(settings), self.network, objects)
+        images = image_table(f"{name}={path}" for name, path in sorted(settings.images.items()))
+        self.machine: PodMachine = PodMachine(self.place, facts, resolver, images, self.network, objects)
         effects = Effects(api, self.machine, self.clock, time.time, random.random)
         self.pods: PodAgent = PodAgent(node.name, self.addresses, effects)
 
@@ -114,13 +116,6 @@ class NodeParts:
             "oom-score-adj": Path("/proc/self/oom_score_adj").read_text(encoding="ascii").strip(),
         }
         return Proxy(load(None, flags).settings, flags, self.api)
-
-
-def image_table(settings: ClusterSettings) -> dict[str, Any]:
-    """Images that this machine has something for."""
-    from fairway.pods.images import TABLE, binary_image
-
-    return {**TABLE, **{name: binary_image(path) for name, path in settings.images.items()}}
 
 
 # -- parts

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from fairway.cli.rights import require_root
 from fairway.cluster.settings import DEFAULT_NAME, RANGES, ClusterSettings, flag_of, make_settings
 from fairway.io.host.statefolder import ROOT, StateFolder
-from fairway.values.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,12 +55,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def read_settings(options: argparse.Namespace) -> ClusterSettings:
     """Settings from flags. Raises ConfigError."""
-    images = {}
-    for text in options.image:
-        name, equals, path = text.partition("=")
-        if not name or not equals or not Path(path).is_file():
-            raise ConfigError(f"--image: {text!r} is not NAME=PATH of a file")
-        images[name] = str(Path(path).absolute())
+    from fairway.cli.images import image_table
+
+    image_table(options.image)  # says what is wrong
+    pairs = [text.partition("=") for text in options.image]
+    images = {name: str(Path(path).absolute()) for name, _, path in pairs}
     given = {field: getattr(options, field) for field in RANGES}
     return make_settings(
         options.ip_family,
