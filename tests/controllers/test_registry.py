@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from fairway.controllers.clusterdns import ClusterDns
 from fairway.controllers.registry import ENTRIES, Settings, make_controllers, select_controllers
-from fairway.values.address import Prefix
+from fairway.values.address import Address, Prefix
 from fairway.values.errors import ConfigError
 
-SETTINGS = Settings(root_ca="PEM", balancer_ranges=(Prefix.parse("192.0.2.0/24"),))
+SETTINGS = Settings(
+    root_ca="PEM",
+    balancer_ranges=(Prefix.parse("192.0.2.0/24"),),
+    cluster_dns=ClusterDns((Address.parse("10.96.0.10"),)),
+)
 ALL = tuple(entry.name for entry in ENTRIES)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from fairway.controllers.addresses import AddressRepairController, ServiceCIDRController
 from fairway.controllers.addresspool import AddressPool
+from fairway.controllers.clusterdns import ClusterDns, ClusterDnsController
 from fairway.controllers.controller import Controller
 from fairway.controllers.daemonsets import DaemonSetController
 from fairway.controllers.deployments import DeploymentController
@@ -38,6 +39,8 @@ class Settings(NamedTuple):
     """node-monitor-grace-period: a node that gives no sign of life for so long is not ready."""
     balancer_ranges: tuple[Prefix, ...] = ()
     """Where addresses of Services of type LoadBalancer come from; empty: others give them."""
+    cluster_dns: ClusterDns | None = None
+    """Where every node has a DNS server: the Service in front of them; None: others see to it."""
 
 
 class Entry(NamedTuple):
@@ -78,6 +81,10 @@ ENTRIES: tuple[Entry, ...] = (
             LoadBalancerController(AddressPool(settings.balancer_ranges)) if settings.balancer_ranges else None
         ),
         ("service", "cloud-provider-service"),
+    ),
+    Entry(
+        "cluster-dns-controller",
+        lambda settings: ClusterDnsController(settings.cluster_dns) if settings.cluster_dns else None,
     ),
     Entry("garbage-collector-controller", lambda _: GarbageCollector(), ("garbagecollector",)),
     Entry("namespace-controller", lambda _: NamespaceController(), ("namespace",)),
