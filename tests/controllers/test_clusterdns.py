@@ -96,6 +96,7 @@ def test_what_an_administrator_wrote_stays(simulation: Simulation) -> None:
     again.api.handle("PATCH", f"{CORE}/services/kube-dns", mine, MERGE)
     again.api.handle("PATCH", f"{SLICES}/kube-dns-ipv4", mine, MERGE)
     for name, number in (("a", 1), ("b", 2), ("c", 3)):
+        node(again, name, number, ready="False")
         node(again, name, number)
     assert again.api.handle("GET", f"{CORE}/configmaps/coredns")["data"]["Corefile"] == "mine"
     assert again.api.handle("GET", f"{CORE}/services/kube-dns")["metadata"]["labels"]["mine"] == "too"
