@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 import struct
 from collections.abc import AsyncIterator
 from enum import IntFlag
@@ -24,7 +25,7 @@ from fairway.io.netlink.socket import (
 from fairway.values.address import Address
 from fairway.values.errors import KernelError
 
-_RTM_GETLINK, _RTM_GETADDR = 18, 22
+_RTM_GETLINK, _RTM_NEWADDR, _RTM_GETADDR = 18, 20, 22
 _RTM_GETROUTE = 26
 _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR = 5, 9
 _IFINFO = struct.Struct("=BxHiII")
@@ -38,6 +39,7 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _RTA_DST, _RTA_OIF = 1, 4
 _WIDTH = {2: 4, 10: 16}
 _TRIES = 10
+_CREATE, _REPLACE = 0x400, 0x100
 
 SETTLE_SECONDS = 0.02
 """How long further changes are waited for: an interface that comes up brings several."""
@@ -46,6 +48,7 @@ SETTLE_SECONDS = 0.02
 class AddressFlag(IntFlag):
     """Flags of an address that matter here (linux/if_addr.h)."""
 
+    NODAD = 0x02
     OPTIMISTIC = 0x04
     DAD_FAILED = 0x08
     DEPRECATED = 0x20
@@ -190,6 +193,20 @@ class AddressWatch:
                     return
             except OverrunError:
                 continue
+
+
+def ensure_address(interface: str, address: Address, length: int) -> None:
+    """Give an interface of this network namespace an address, if it has it not yet. Raises KernelError."""
+    try:
+        index = socket.if_nametoindex(interface)
+    except OSError as error:
+        raise KernelError(f"address {address}: interface {interface}: {error.strerror}", errno.ENODEV) from None
+    header = _IFADDR.pack(
+        2 if len(address) == 4 else 10, length, AddressFlag.NODAD if len(address) == 16 else 0, 0, index
+    )
+    payload = header + attribute(_IFA_LOCAL, address) + attribute(_IFA_ADDRESS, address)
+    with NetlinkSocket(Protocol.ROUTE) as kernel:
+        kernel.request(_RTM_NEWADDR, payload, flags=_CREATE | _REPLACE, what=f"address {address} on {interface}")
 
 
 def _usable(rows: tuple[InterfaceAddress, ...]) -> tuple[Address, ...]:
