@@ -204,6 +204,7 @@ class Container(_Part, frozen=True):
     startup_probe: Probe | None = None
     restart_policy: str | None = None
     stdin: bool | None = None
+    stdin_once: bool | None = None
     tty: bool | None = None
     termination_message_path: str = "/dev/termination-log"
     termination_message_policy: TerminationMessagePolicy = TerminationMessagePolicy.FILE

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import netns
+from fairway.io.containers.attach import attach
 from fairway.io.containers.logs import Log
 from fairway.io.containers.rootfs import RootFiles
 from fairway.io.containers.runc import Container, ContainerError, Runc
@@ -43,6 +44,7 @@ class Bench:
             env={},
             mounts=(),
             granted=DEFAULT_CAPABILITIES,
+            is_terminal=bool(fields.get("tty")),
         )
         tree, _ = config(one, one.spec.containers[0], prepared)
         made = await self.runc.start(name, tree, Log(self._folder / f"{name}.log"), stdin=bool(fields.get("stdin")))
@@ -179,6 +181,7 @@ class Client:
     def __init__(self, typed: bytes = b"") -> None:
         self._typed = [typed, b""] if typed else [b""]
         self.out = {False: b"", True: b""}
+        self.sizes: list[tuple[int, int]] = []
 
     async def read(self) -> bytes:
         if not self._typed:
@@ -189,6 +192,8 @@ class Client:
         self.out[stderr] += data
 
     async def resized(self) -> tuple[int, int]:
+        if self.sizes:
+            return self.sizes.pop(0)
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -206,6 +211,56 @@ def test_commands_run_inside_with_input_output_and_exit_code(files: RootFiles) -
             assert await b.runc.probe(made, ["/bin/sh", "-c", "echo no; exit 1"], 5) == (1, b"no\n")
             with pytest.raises(TimeoutError):
                 await b.runc.probe(made, ["/bin/sleep", "30"], 0.2)
+
+    asyncio.run(go())
+
+
+def test_a_client_is_attached_to_a_console_and_sizes_it(files: RootFiles) -> None:
+    script = "trap 'tty; stty size; exit 6' WINCH; echo up; while :; do sleep 0.05; done"
+
+    async def go() -> None:
+        async with bench(files) as b:
+            made = await b.start("/bin/bash", "-c", script, tty=True)
+            await anext(made.log.read(ALL._replace(follow=True)))
+            client = Client()
+            client.sizes.append((100, 40))
+            assert await asyncio.wait_for(attach(made, client, ends_input=False), 10) == 6
+            assert client.out == {False: b"/dev/pts/0\r\n40 100\r\n", True: b""}
+
+    asyncio.run(go())
+
+
+def test_what_a_client_types_reaches_a_console(files: RootFiles) -> None:
+    async def go() -> None:
+        async with bench(files) as b:
+            made = await b.start("/bin/sh", tty=True, stdin=True)
+            client = Client(b"stty -echo; echo $((6*7)); exit 3\n")
+            assert await asyncio.wait_for(attach(made, client, ends_input=True), 10) == 3
+            assert b"\r\n42\r\n" in client.out[False]
+
+    asyncio.run(go())
+
+
+def test_input_of_a_container_ends_with_its_only_client(files: RootFiles) -> None:
+    async def go() -> None:
+        async with bench(files) as b:
+            made = await b.start("/bin/sh", "-c", "cat; echo end >&2", stdin=True)
+            client = Client(b"hello\n" * 50_000)
+            assert await asyncio.wait_for(attach(made, client, ends_input=True), 10) == 0
+            assert client.out == {False: b"hello\n" * 50_000, True: b"end\n"}
+
+    asyncio.run(go())
+
+
+def test_a_client_that_leaves_takes_no_input_with_it(files: RootFiles) -> None:
+    async def go() -> None:
+        async with bench(files) as b:
+            made = await b.start("/bin/cat", stdin=True)
+            first = asyncio.ensure_future(attach(made, Client(b"one\n"), ends_input=False))
+            assert await anext(made.log.read(ALL._replace(follow=True))) == b"one\n"
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            assert await asyncio.wait_for(attach(made, Client(b"two\n"), ends_input=True), 10) == 0
 
     asyncio.run(go())
 

@@ -38,6 +38,7 @@ class Node:
     def __init__(self) -> None:
         self.targets: list[Target] = []
         self.sizes: list[tuple[int, int]] = []
+        self.cut = asyncio.Event()
 
     def presence(self, target: Target) -> Presence:
         known = {"gone": Presence.NO_POD, "ended": Presence.ENDED}
@@ -68,9 +69,15 @@ class Node:
                 await terminal.write(data, stderr=stderr)
 
         feeding = asyncio.ensure_future(feed(process.stdin))
-        await asyncio.gather(copy(process.stdout, False), copy(process.stderr, True))
-        feeding.cancel()
-        return await process.wait()
+        try:
+            await asyncio.gather(copy(process.stdout, False), copy(process.stderr, True))
+            return await process.wait()
+        except asyncio.CancelledError:
+            process.kill()
+            self.cut.set()
+            raise
+        finally:
+            feeding.cancel()
 
     async def dial(self, target: Target, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", port)
@@ -561,5 +568,16 @@ def test_proxy_without_a_path_redirects_to_its_root(tmp_path: Path) -> None:
         code, head, _ = await cluster.ask(f"{PODS}/web/proxy?method=GET")
         assert code == 301
         assert f"Location: {PODS}/web/proxy/?method=GET" in head
+
+    on_cluster(tmp_path, check)
+
+
+def test_command_whose_client_goes_is_ended(tmp_path: Path) -> None:
+    async def check(cluster: Cluster) -> None:
+        reader, writer = await cluster.connect()
+        writer.write(handshake(f"{PODS}/p/exec?command=sleep&command=60&stdout=true", "v5.channel.k8s.io"))
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await asyncio.wait_for(cluster.node.cut.wait(), 10)
 
     on_cluster(tmp_path, check)

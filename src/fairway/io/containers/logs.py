@@ -29,7 +29,7 @@ class Log:
         self.lost = 0
         """Lines that could not be written: the disk was full."""
         self.listeners: list[Callable[[bytes, str], None]] = []
-        """Those attached to what runs."""
+        """Those attached to what runs; they hear the bytes and their stream, and at the end nothing."""
 
     def feed(self, data: bytes, stream: str) -> None:
         """Take what the container wrote."""
@@ -50,6 +50,8 @@ class Log:
                 self._write(self._entry(rest, stream, "F"), 1)
         self._rests.clear()
         self.is_closed = True
+        for listener in self.listeners:
+            listener(b"", "")
         self._wake()
 
     def _entry(self, line: bytes, stream: str, tag: str) -> bytes:

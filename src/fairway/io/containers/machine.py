@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from fairway.agents.pods import StartError
+from fairway.io.containers.attach import attach
 from fairway.io.containers.logs import Log
 from fairway.io.containers.rootfs import RootFiles
 from fairway.io.containers.runc import Container as Running
@@ -145,6 +145,7 @@ class PodMachine:
             mounts=(*mounts, *(Mount(source, target, True) for source, target in image.binaries)),
             granted=DEFAULT_CAPABILITIES,
             working_dir=image.working_dir or "/",
+            is_terminal=bool(container.tty),
         )
         tree, _ = config(pod, container, prepared)
         if (old := known.containers.get(container.name)) is not None:
@@ -288,7 +289,7 @@ class PodMachine:
     async def run(self, target: Target, command: tuple[str, ...], terminal: Terminal, *, tty: bool) -> int:
         running = self._running(target)
         if not command:
-            return await _attach(running, terminal)
+            return await attach(running, terminal, ends_input=self._ends_input(target))
         try:
             return await self._runc.run(running, command, terminal, tty=tty)
         except ContainerError as error:
@@ -313,6 +314,10 @@ class PodMachine:
         names = (target.namespace, target.pod)
         same = [p for p in self._pods.values() if (p.pod.metadata.namespace, p.pod.metadata.name) == names]
         return same[-1] if same else None
+
+    def _ends_input(self, target: Target) -> bool:
+        known = self._known(target)
+        return any(one.stdin_once for one in known.pod.all_containers if one.name == target.container)
 
     def _known(self, target: Target) -> _Pod:
         known = self._find(target)
@@ -358,33 +363,3 @@ async def _dial(namespace: str, address: str, port: int) -> tuple[asyncio.Stream
         made.close()
         raise
     return await asyncio.open_connection(sock=made)
-
-
-async def _attach(running: Running, terminal: Terminal) -> int:
-    """Follow what runs until it ends."""
-    queue: asyncio.Queue[tuple[bytes, str]] = asyncio.Queue()
-
-    def listen(data: bytes, stream: str) -> None:
-        queue.put_nowait((data, stream))
-
-    async def type_in() -> None:
-        while running.stdin is not None and (data := await terminal.read()):
-            await asyncio.to_thread(os.write, running.stdin, data)
-
-    running.log.listeners.append(listen)
-    typing = asyncio.ensure_future(type_in())
-    try:
-        while running.is_running or not queue.empty():
-            getter = asyncio.ensure_future(queue.get())
-            waiting: set[asyncio.Future[Any]] = {getter, running.ended}
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if not getter.done():
-                getter.cancel()
-                continue
-            data, stream = getter.result()
-            await terminal.write(data, stderr=stream == "stderr")
-        return await asyncio.shield(running.ended)
-    finally:
-        typing.cancel()
-        await asyncio.gather(typing, return_exceptions=True)
-        running.log.listeners.remove(listen)

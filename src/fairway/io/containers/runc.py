@@ -15,12 +15,12 @@ import pty
 import shutil
 import signal
 import subprocess
-import termios
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from fairway.io.containers.console import ConsoleSocket, resize, write_all
 from fairway.io.containers.logs import Log
 from fairway.io.containers.syscalls import adopt_orphans
 from fairway.io.http.streams import Terminal
@@ -43,11 +43,20 @@ class Container:
     ended: asyncio.Future[int]
     """Exit code; 128 and the signal's number when a signal ended it."""
     stdin: int | None = None
-    _pipes: list[asyncio.ReadTransport] = field(default_factory=list)
+    console: int | None = None
+    """The master of its pseudo-terminal."""
 
     @property
     def is_running(self) -> bool:
         return not self.ended.done()
+
+
+class _Created(NamedTuple):
+    """What comes of `runc create`: the first process, where its output is read, where its input is written."""
+
+    pid: int
+    outputs: tuple[int, ...]
+    into: int | None
 
 
 class Runc:
@@ -66,28 +75,23 @@ class Runc:
         adopt_orphans()
 
     async def start(self, name: str, config: dict[str, Any], log: Log, *, stdin: bool = False) -> Container:
-        """Make and start a container. Raises ContainerError, and leaves nothing then."""
+        """Make and start a container, on a console if its config asks for one.
+
+        Raises ContainerError, and leaves nothing then.
+        """
         bundle = self._bundles / name
         bundle.mkdir()
         (bundle / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        into = os.pipe2(os.O_CLOEXEC) if stdin else None
-        pid_file = bundle / "pid"
+        make = self._create_on_console if config["process"].get("terminal") else self._create_on_pipes
         try:
-            arguments = ["create", "--bundle", str(bundle), "--pid-file", str(pid_file), name]
-            await self._create(arguments, into[0] if into else subprocess.DEVNULL, out[1], err[1])
+            pid, outputs, into = await make(bundle, stdin=stdin)
         except BaseException:
-            for descriptor in (out[0], err[0], *(into[1:] if into else ())):
-                os.close(descriptor)
             shutil.rmtree(bundle, ignore_errors=True)
             raise
-        finally:
-            for descriptor in (out[1], err[1], *(into[:1] if into else ())):
-                os.close(descriptor)
-        made = Container(name, int(pid_file.read_text()), log, asyncio.get_running_loop().create_future())
-        made.stdin = into[1] if into else None
+        made = Container(name, pid, log, asyncio.get_running_loop().create_future(), into)
+        made.console = os.dup(outputs[0]) if len(outputs) == 1 else None
         _watch(made)
-        readers = [await _read_pipe(made, out[0], "stdout"), await _read_pipe(made, err[0], "stderr")]
+        readers = [await _read_pipe(made, one, kind) for one, kind in zip(outputs, ("stdout", "stderr"), strict=False)]
         try:
             await self._call("start", name)
         except ContainerError:
@@ -95,6 +99,30 @@ class Runc:
             raise
         made.ended.add_done_callback(lambda _: _close_soon(made, readers))
         return made
+
+    async def _create_on_pipes(self, bundle: Path, *, stdin: bool) -> _Created:
+        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+        into = os.pipe2(os.O_CLOEXEC) if stdin else None
+        try:
+            pid = await self._create(bundle, [], into[0] if into else subprocess.DEVNULL, out[1], err[1])
+        except BaseException:
+            for descriptor in (out[0], err[0], *(into[1:] if into else ())):
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in (out[1], err[1], *(into[:1] if into else ())):
+                os.close(descriptor)
+        return _Created(pid, (out[0], err[0]), into[1] if into else None)
+
+    async def _create_on_console(self, bundle: Path, *, stdin: bool) -> _Created:
+        console = ConsoleSocket()
+        try:
+            nothing = subprocess.DEVNULL
+            pid = await self._create(bundle, ["--console-socket", console.address], nothing, nothing, nothing)
+            master = await console.receive()
+        finally:
+            console.close()
+        return _Created(pid, (master,), os.dup(master) if stdin else None)
 
     async def signal(self, container: Container, number: int) -> None:
         """Send a signal to its first process, if it still runs."""
@@ -115,9 +143,10 @@ class Runc:
         await self.signal(container, signal.SIGKILL)
         with contextlib.suppress(ContainerError):
             await self._call("delete", "--force", container.name)
-        if container.stdin is not None:
-            os.close(container.stdin)
-            container.stdin = None
+        for descriptor in (container.stdin, container.console):
+            if descriptor is not None:
+                os.close(descriptor)
+        container.stdin = container.console = None
         shutil.rmtree(self._bundles / container.name, ignore_errors=True)
 
     async def remove_leftovers(self) -> list[str]:
@@ -189,15 +218,14 @@ class Runc:
 
         async def feed() -> None:
             while data := await terminal.read():
-                await loop.run_in_executor(None, os.write, master, data)
+                await loop.run_in_executor(None, write_all, master, data)
 
-        async def resize() -> None:
+        async def follow_size() -> None:
             while True:
-                width, height = await terminal.resized()
-                termios.tcsetwinsize(master, (height, width))
+                resize(master, await terminal.resized())
                 process.send_signal(signal.SIGWINCH)
 
-        helpers = [asyncio.ensure_future(feed()), asyncio.ensure_future(resize())]
+        helpers = [asyncio.ensure_future(feed()), asyncio.ensure_future(follow_size())]
         try:
             with contextlib.suppress(OSError):  # the pty's other end has gone: EIO
                 await _drain(reader, terminal.write)
@@ -222,16 +250,19 @@ class Runc:
 
     # -- runc itself
 
-    async def _create(self, arguments: list[str], stdin: int, out: int, err: int) -> None:
+    async def _create(self, bundle: Path, flags: list[str], stdin: int, out: int, err: int) -> int:
+        """Process id of the container that waits to be started."""
         # The container inherits standard error, so runc's own words go to a file.
-        words = self._bundles / f"{arguments[-1]}.words"
-        command = [self._program, "--root", str(self._state), "--log", str(words), *arguments]
+        words, pid_file = self._bundles / f"{bundle.name}.words", bundle / "pid"
+        command = [self._program, "--root", str(self._state), "--log", str(words), "create", *flags]
+        command += ["--bundle", str(bundle), "--pid-file", str(pid_file), bundle.name]
         process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=out, stderr=err)
         code = await process.wait()
         said = words.read_text(encoding="utf-8", errors="replace") if words.exists() else ""
         words.unlink(missing_ok=True)
         if code:
             raise ContainerError(_last_words(said) or f"runc create: exit code {code}")
+        return int(pid_file.read_text())
 
     async def _call(self, *arguments: str) -> None:
         process = await asyncio.create_subprocess_exec(

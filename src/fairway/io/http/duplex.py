@@ -13,7 +13,7 @@ class Duplex:
         self._reader = asyncio.StreamReader()
         self._may_write = asyncio.Event()
         self._may_write.set()
-        self._lost = False
+        self._lost = asyncio.Event()
 
     # ---- the server's side ------------------------------------------------------------------------------------
     def feed(self, data: bytes) -> None:
@@ -27,7 +27,7 @@ class Duplex:
         self._may_write.set()
 
     def lose(self) -> None:
-        self._lost = True
+        self._lost.set()
         self._reader.feed_eof()
         self._may_write.set()
 
@@ -36,9 +36,13 @@ class Duplex:
         """What has come; nothing when the peer is gone."""
         return await self._reader.read(65536)
 
+    async def lost(self) -> None:
+        """Returns when the peer is gone."""
+        await self._lost.wait()
+
     async def write(self, data: bytes) -> None:
         """Send, waiting while the peer is slow; raises ConnectionError when it is gone."""
-        if self._lost or self._transport.is_closing():
+        if self._lost.is_set() or self._transport.is_closing():
             raise ConnectionResetError("the client is gone")
         self._transport.write(data)
         if not self._may_write.is_set():

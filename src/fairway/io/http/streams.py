@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import enum
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import NamedTuple, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple, Protocol
 
 from fairway.apiserver import errors
 from fairway.apiserver.options import flag
@@ -146,8 +146,8 @@ class Streams:
         command = tuple(request.query.get("command", ())) if upgrade.kind == "exec" else ()
         terminal = await session.terminal(wanted, tty=tty)
         try:
-            code = await self._pods.run(target_of(upgrade), command, terminal, tty=tty)
-            status = exit_status(code)
+            running = self._pods.run(target_of(upgrade), command, terminal, tty=tty)
+            status = exit_status(await _while_there(running, duplex))
         except ConnectionError:
             raise
         except OSError as error:
@@ -169,6 +169,20 @@ class Streams:
 
 
 Connect = Callable[[int], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+async def _while_there(running: Coroutine[Any, Any, int], duplex: Duplex) -> int:
+    """The command's exit code; a client that goes ends it. Raises ConnectionError then."""
+    run, gone = asyncio.ensure_future(running), asyncio.ensure_future(duplex.lost())
+    try:
+        await asyncio.wait({run, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not run.done():
+            raise ConnectionResetError("the client is gone")
+        return run.result()
+    finally:
+        for task in (run, gone):
+            task.cancel()
+        await asyncio.gather(run, gone, return_exceptions=True)
 
 
 async def _send_chunks(chunks: AsyncIterator[bytes], duplex: Duplex) -> None:
