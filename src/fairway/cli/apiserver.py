@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from fairway.apiserver.context import Settings
+    from fairway.cluster.kubeconfig import Access
     from fairway.io.http.apiserver import HttpServer
     from fairway.io.http.certificates import Authority
     from fairway.io.storage.journal import Durability, SqliteJournal
@@ -215,28 +216,17 @@ def build(data: Path, settings: Settings, journal: SqliteJournal) -> tuple[HttpS
 
 def write_kubeconfig(path: Path, host: str, port: int, authority: Authority) -> None:
     """A kubeconfig with a token; put in place at once, so that nobody reads half of it."""
-    ca = base64.b64encode(authority.ca.certificate.encode()).decode()
+    from fairway.cluster.kubeconfig import single
+    from fairway.io.kube import userconfig
+
+    userconfig.write(path, single("fairway", access(host, port, authority)))
+
+
+def access(host: str, port: int, authority: Authority) -> Access:
+    """How an admin reaches the server at an address."""
+    from fairway.cluster.kubeconfig import Access
+
     shown = f"[{host}]" if ":" in host else host
-    text = f"""apiVersion: v1
-kind: Config
-clusters:
-- name: fairway
-  cluster:
-    server: https://{shown}:{port}
-    certificate-authority-data: {ca}
-users:
-- name: admin
-  user:
-    token: {authority.token}
-contexts:
-- name: fairway
-  context:
-    cluster: fairway
-    user: admin
-current-context: fairway
-"""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.touch(mode=0o600)
-    part.write_text(text)
-    part.replace(path)
+    ca = base64.b64encode(authority.ca.certificate.encode()).decode()
+    server = {"server": f"https://{shown}:{port}", "certificate-authority-data": ca}
+    return Access(server, {"token": authority.token})

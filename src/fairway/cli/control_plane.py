@@ -1,4 +1,8 @@
-"""`fairway control-plane`: the API server and the controllers of an embedded cluster, in one process on the host."""
+"""`fairway control-plane`: the API server and the controllers of an embedded cluster, in one process on the host.
+
+What else works beside the controllers, on what they know, is a function of `PARTS`: it is handed the control plane and
+gives back what runs.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,36 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from fairway.values.errors import UnavailableError
+from fairway.values.errors import ConfigError, UnavailableError
 
 if TYPE_CHECKING:
+    from fairway.agents.controllers.manager import Manager
+    from fairway.cluster.kubeconfig import Access
     from fairway.cluster.settings import ClusterSettings
     from fairway.io.host.statefolder import StateFolder
     from fairway.io.http.certificates import Authority
 
 LOCALHOST = "127.0.0.1"
+Work = Coroutine[Any, Any, None]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """What the parts beside the controllers are handed, before the controllers have listed anything."""
+
+    settings: ClusterSettings
+    manager: Manager
+    """Its `view` has the caches; `has_started` is set when they have been filled once."""
+
+
+PARTS: tuple[Callable[[ControlPlane], list[Work]], ...] = ()
+"""Whoever adds a part to the control plane adds a function here. None of what it gives back may end."""
 
 
 def run(arguments: list[str]) -> int:
@@ -56,32 +78,43 @@ async def _serve(folder: StateFolder, settings: ClusterSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with _api_server(folder, settings) as authority, _controllers(settings, authority):
+    server = _foreign_server if settings.api else _own_server
+    async with server(folder, settings) as authority, _controllers(folder, settings, authority) as works:
         folder.ready(CONTROL_PLANE)
-        await stop.wait()
+        tasks = [asyncio.ensure_future(one) for one in works]
+        try:
+            done, _ = await asyncio.wait(
+                (asyncio.ensure_future(stop.wait()), *tasks), return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# -- the API server
 
 
 @contextlib.asynccontextmanager
-async def _api_server(folder: StateFolder, settings: ClusterSettings) -> AsyncIterator[Authority]:
-    """The embedded API, on the host's loopback and on the underlay; kubeconfigs and certificates for all."""
+async def _own_server(folder: StateFolder, settings: ClusterSettings) -> AsyncIterator[Authority]:
+    """The embedded API, on the host's loopback and on the underlay."""
     from fairway.apiserver.context import Settings
-    from fairway.cli.apiserver import build, write_kubeconfig
-    from fairway.io.http.certificates import make_node, server_context
+    from fairway.cli.apiserver import access, build
+    from fairway.io.http.certificates import server_context
     from fairway.io.storage.journal import Durability, SqliteJournal
 
-    topology = settings.topology
-    underlay = str(topology.host_addresses[0])
-    data = folder.path / CONTROL_PLANE_DATA
+    underlay = [str(one) for one in settings.topology.host_addresses]
+    data = folder.control_plane
     journal = SqliteJournal(data / "fairway.db", Durability.PROCESS)
-    served = Settings(settings.service_cidr, advertise=(underlay, settings.api_port), require_accounts=True)
+    served = Settings(settings.service_cidr, advertise=(underlay[0], settings.api_port), require_accounts=True)
     http, authority = build(data, served, journal)
     tls = server_context(data / "pki")
-    for host in (LOCALHOST, underlay):
+    for host in (LOCALHOST, *underlay):
         await http.start(_listener(host, settings.api_port), tls)
-    for node in topology.nodes:
-        make_node(folder.node(node.name) / "pki", authority.ca, node.name, tuple(str(one) for one in node.addresses))
-    write_kubeconfig(folder.kubeconfig, LOCALHOST, settings.api_port, authority)
-    write_kubeconfig(folder.node_kubeconfig, underlay, settings.api_port, authority)
+    own = access(LOCALHOST, settings.api_port, authority)
+    _hand_out(folder, settings, authority, (own, access(underlay[0], settings.api_port, authority)))
     try:
         yield authority
     finally:
@@ -89,7 +122,44 @@ async def _api_server(folder: StateFolder, settings: ClusterSettings) -> AsyncIt
         journal.close()
 
 
-CONTROL_PLANE_DATA = "control-plane"
+@contextlib.asynccontextmanager
+async def _foreign_server(folder: StateFolder, settings: ClusterSettings) -> AsyncIterator[Authority]:
+    """Somebody else's API server: the nodes reach it through a port on the underlay, under its own name."""
+    from fairway.cluster.kubeconfig import access_of
+    from fairway.io.http.certificates import load_or_make
+    from fairway.io.kube import userconfig
+    from fairway.io.kube.relay import Relay
+
+    found = access_of(userconfig.read(Path(settings.api)))
+    server = urlsplit(str(found.cluster.get("server", "")))
+    if server.scheme != "https" or not server.hostname:
+        raise ConfigError(f"--api: {settings.api}: server: {found.cluster.get('server')!r} is no https address")
+    authority = load_or_make(folder.control_plane / "pki", (LOCALHOST,))
+    underlay = str(settings.topology.host_addresses[0])
+    relay = Relay(server.hostname, server.port or 443)
+    await relay.start(_listener(underlay, settings.api_port))
+    name = found.cluster.get("tls-server-name") or server.hostname
+    shown = f"[{underlay}]" if ":" in underlay else underlay
+    near = {**found.cluster, "server": f"https://{shown}:{settings.api_port}", "tls-server-name": name}
+    _hand_out(folder, settings, authority, (found, found._replace(cluster=near)))
+    try:
+        yield authority
+    finally:
+        await relay.stop()
+
+
+def _hand_out(
+    folder: StateFolder, settings: ClusterSettings, authority: Authority, both: tuple[Access, Access]
+) -> None:
+    """Kubeconfigs for the host and for the nodes, and the nodes' certificates; the nodes wait for them."""
+    from fairway.cluster.kubeconfig import single
+    from fairway.io.http.certificates import make_node
+    from fairway.io.kube import userconfig
+
+    for node in settings.topology.nodes:
+        make_node(folder.node(node.name) / "pki", authority.ca, node.name, tuple(str(one) for one in node.addresses))
+    for path, access in zip((folder.kubeconfig, folder.node_kubeconfig), both, strict=True):
+        userconfig.write(path, single(settings.name, access))
 
 
 def _listener(host: str, port: int) -> socket.socket:
@@ -100,17 +170,23 @@ def _listener(host: str, port: int) -> socket.socket:
         raise UnavailableError(f"the API server cannot listen on {host} port {port}: {error.strerror}") from None
 
 
+# -- the controllers and what works beside them
+
+
 @contextlib.asynccontextmanager
-async def _controllers(settings: ClusterSettings, authority: Authority) -> AsyncIterator[None]:
-    """All controllers, as clients of the API server beside them."""
+async def _controllers(
+    folder: StateFolder, settings: ClusterSettings, authority: Authority
+) -> AsyncIterator[list[Work]]:
+    """All controllers that are asked for, as clients of the API server."""
     from fairway.cli.controllers import running_controllers
     from fairway.controllers.registry import Settings, select_controllers
-    from fairway.io.kube.connection import BearerToken, Connection, Pem, TlsSettings
+    from fairway.io.kube.kubeconfig import Kubeconfig
 
-    root = Pem("the server's own authority", authority.ca.certificate.encode())
-    server = f"https://{LOCALHOST}:{settings.api_port}"
-    connection = Connection(server, TlsSettings(root), BearerToken(authority.token))
-    told = Settings(root_ca=authority.ca.certificate, balancer_ranges=settings.balancer_ranges)
-    async with running_controllers(select_controllers("*"), connection, told) as running:
+    connection = Kubeconfig.read([folder.kubeconfig]).connection()
+    root = "" if settings.api else authority.ca.certificate
+    told = Settings(root_ca=root, balancer_ranges=settings.balancer_ranges)
+    async with running_controllers(select_controllers(settings.controllers), connection, told) as running:
+        plane = ControlPlane(settings, running.manager)
+        works = [work for make in PARTS for work in make(plane)]
         await running.wait_started()
-        yield
+        yield works

@@ -47,6 +47,8 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     api_port: int = 6443
     api: str = ""
     """Kubeconfig of an API server that takes the embedded one's place."""
+    controllers: str = "*"
+    """As kube-controller-manager's flag: which ones run here."""
     images: dict[str, str] = {}
     """Image name to the path of a program on this machine."""
 

@@ -87,6 +87,11 @@ class StateFolder:
     # -- places
 
     @property
+    def control_plane(self) -> Path:
+        """The API server's data."""
+        return self.path / CONTROL_PLANE
+
+    @property
     def kubeconfig(self) -> Path:
         """For people on this machine."""
         return self.path / "kubeconfig"
