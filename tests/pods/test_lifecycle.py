@@ -74,6 +74,32 @@ def test_a_pod_without_probes_is_ready_when_it_runs() -> None:
     assert (pod_phase(story.life), story.condition("Ready")) == ("Running", "True")
 
 
+def test_an_ephemeral_container_starts_at_once_and_once_and_counts_for_nothing() -> None:
+    story = Story(pod(initContainers=[container("init")]))
+    assert story.names() == ["+init"]
+    added = pod(initContainers=[container("init")], ephemeralContainers=[container("debug")])
+    story.life.update(added, story.now)
+    assert story.names() == ["+debug"]
+    story.run("debug")
+    story.exit(1, "debug")
+    assert story.names(1000) == []
+    assert pod_phase(story.life) == "Pending"
+    assert story.status()["ephemeralContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 1
+
+
+def test_an_ephemeral_container_ends_with_its_pod() -> None:
+    story = Story(pod(ephemeralContainers=[container("debug")]))
+    assert story.names() == ["+debug", "+main"]
+    story.run("debug")
+    story.run()
+    story.delete(5)
+    assert sorted(story.names()) == ["-debug", "-main"]
+    story.exit(0)
+    assert story.names() == []
+    story.exit(0, "debug")
+    assert story.names() == ["gone"]
+
+
 def test_init_containers_run_one_after_the_other_and_before_all_others() -> None:
     story = Story(pod(initContainers=[container("one"), container("two")]))
     assert story.names() == ["+one"]

@@ -206,6 +206,8 @@ class Container(_Part, frozen=True):
     stdin: bool | None = None
     stdin_once: bool | None = None
     tty: bool | None = None
+    target_container_name: str = ""
+    """Of an ephemeral container: whose processes it sees."""
     termination_message_path: str = "/dev/termination-log"
     termination_message_policy: TerminationMessagePolicy = TerminationMessagePolicy.FILE
 
@@ -316,6 +318,7 @@ class ReadinessGate(_Part, frozen=True):
 class PodSpec(_Part, frozen=True):
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] | None = None
+    ephemeral_containers: tuple[Container, ...] | None = None
     volumes: tuple[Volume, ...] | None = None
     node_name: str = ""
     hostname: str | None = None
@@ -378,8 +381,9 @@ class NodePod(_Part, frozen=True):
 
     @property
     def all_containers(self) -> tuple[Container, ...]:
-        """Init containers first, each group in its order."""
-        return (*(self.spec.init_containers or ()), *self.spec.containers)
+        """Init containers first, ephemeral ones last, each group in its order."""
+        spec = self.spec
+        return (*(spec.init_containers or ()), *spec.containers, *(spec.ephemeral_containers or ()))
 
 
 _decoder: Final = msgspec.json.Decoder(NodePod)

@@ -60,6 +60,8 @@ class Prepared(NamedTuple):
     granted: frozenset[str]
     """Capabilities of the machine, without CAP_."""
     is_terminal: bool = False
+    pid: str = ""
+    """Path of another container's process namespace; empty for one of its own."""
     working_dir: str = "/"
     """The image's; the container's own goes before it."""
 
@@ -84,7 +86,7 @@ def config(pod: NodePod, container: Container, prepared: Prepared) -> tuple[Tree
         "linux": {
             "cgroupsPath": prepared.cgroup,
             "namespaces": [
-                {"type": "pid"},
+                {"type": "pid", "path": prepared.pid} if prepared.pid else {"type": "pid"},
                 {"type": "mount"},
                 {"type": "uts"},
                 {"type": "ipc", "path": prepared.ipc} if prepared.ipc else {"type": "ipc"},

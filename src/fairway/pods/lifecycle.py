@@ -80,6 +80,7 @@ class PodLife:
             self.records[spec.name] = Record(spec, Role.SIDECAR if spec.is_sidecar else Role.INIT, first)
         for spec in pod.spec.containers:
             self.records[spec.name] = Record(spec, Role.MAIN, first)
+        self._add_ephemeral()
 
     # -- views
 
@@ -175,6 +176,7 @@ class PodLife:
     def update(self, pod: NodePod, now: float) -> None:
         """The API's newest version of the pod: labels, conditions of others, or that it shall go."""
         self.pod = pod
+        self._add_ephemeral()
         if pod.metadata.deletion_timestamp is not None:
             grace = pod.metadata.deletion_grace_period_seconds
             wanted = now + (pod.spec.termination_grace_period_seconds if grace is None else grace)
@@ -184,6 +186,11 @@ class PodLife:
     def vanished(self, now: float) -> None:
         """The API has the pod no more: whatever still runs ends at once."""
         self._leave_by(now)
+
+    def _add_ephemeral(self) -> None:
+        for spec in self.pod.spec.ephemeral_containers or ():
+            if spec.name not in self.records:
+                self.records[spec.name] = Record(spec, Role.EPHEMERAL, Waiting("ContainerCreating"))
 
     def _leave_by(self, deadline: float) -> None:
         self._is_hurried = self.deadline is not None and deadline < self.deadline - 1.0
@@ -219,6 +226,8 @@ class PodLife:
         return min(times, default=None)
 
     def _starts(self, now: float) -> Iterator[Action]:
+        for record in self.of_role(Role.EPHEMERAL):
+            yield from self._start(record, now)
         for record in self.of_role(Role.INIT, Role.SIDECAR):
             if record.role is Role.SIDECAR or not self._has_begun:
                 yield from self._start(record, now)
@@ -255,8 +264,8 @@ class PodLife:
         return Waiting(BACK_OFF, f"back-off {_duration(wait)} restarting failed {words}")
 
     def _may_restart(self, record: Record) -> bool:
-        if record.role is Role.SIDECAR:
-            return True
+        if record.role in (Role.SIDECAR, Role.EPHEMERAL):
+            return record.role is Role.SIDECAR
         policy = self.pod.spec.restart_policy
         if record.role is Role.INIT:
             return policy is not RestartPolicy.NEVER and not _is_past(record)
@@ -294,7 +303,7 @@ class PodLife:
         """Stop what runs, sidecars last and in reverse (KEP-753); then, if deleted, remove the pod."""
         for record in self.records.values():
             record.is_ready = record.is_ready and record.role is Role.INIT
-        alive = [one for one in self.of_role(Role.INIT, Role.MAIN) if one.is_alive]
+        alive = [one for one in self.of_role(Role.INIT, Role.MAIN, Role.EPHEMERAL) if one.is_alive]
         sidecars = [one for one in reversed(self.of_role(Role.SIDECAR)) if one.is_alive]
         for record in alive or sidecars[:1]:
             if record.phase is Phase.RUNNING or (record.phase is Phase.STOPPING and self._is_hurried):

@@ -18,6 +18,8 @@ class Role(Enum):
     INIT = "init"
     SIDECAR = "sidecar"
     MAIN = "main"
+    EPHEMERAL = "ephemeral"
+    """Added to a pod that runs (kubectl debug): starts at once and once, and counts for nothing."""
 
 
 class ProbeKind(Enum):

@@ -66,6 +66,8 @@ def pod_status(life: PodLife, place: Place, now: float) -> Tree:
         status["podIP"] = place.pod_ips[0]
         status["podIPs"] = [{"ip": ip} for ip in place.pod_ips]
     status["containerStatuses"] = [container_status(one) for one in _sorted(life.of_role(Role.MAIN))]
+    if added := life.of_role(Role.EPHEMERAL):
+        status["ephemeralContainerStatuses"] = [container_status(one) for one in added]
     if inits := life.of_role(Role.INIT, Role.SIDECAR):
         status["initContainerStatuses"] = [container_status(one) for one in inits]
     return status

@@ -86,6 +86,15 @@ class Node:
         code, found = await asyncio.to_thread(self._api.call, "GET", f"{PODS}/web")
         return found if code == 200 else None
 
+    async def debug(self, **fields: Any) -> None:
+        """As kubectl debug adds a container."""
+        pod = await self.pod()
+        assert pod is not None
+        pod["spec"]["ephemeralContainers"] = [container("debug", **fields)]
+        path = f"{PODS}/web/ephemeralcontainers"
+        code, answer = await asyncio.to_thread(self._api.call, "PUT", path, pod)
+        assert code == 200, answer
+
     async def delete(self, grace: int) -> None:
         await asyncio.to_thread(self._api.call, "DELETE", f"{PODS}/web?gracePeriodSeconds={grace}")
 
@@ -267,5 +276,22 @@ def test_programs_of_an_image_go_before_the_machines(api: ApiProcess) -> None:
         text = b"".join([chunk async for chunk in one.machine.log(one.target(pod), ALL._replace(follow=True))]).decode()
         assert text == "/usr/bin/busybox\n/usr/bin/busybox\n"
         assert pod["status"]["phase"] == "Succeeded"
+
+    play(api, story)
+
+
+def test_a_debug_container_sees_the_processes_of_its_target(api: ApiProcess) -> None:
+    def has_ended(pod: dict[str, Any]) -> bool:
+        found = pod["status"].get("ephemeralContainerStatuses") or [{}]
+        return "terminated" in found[0].get("state", {})
+
+    async def story(one: Node) -> None:
+        await one.create(container(command=["sleep", "600"]))
+        await one.until(is_ready)
+        await one.debug(command=["cat", "/proc/1/cmdline"], targetContainerName="main")
+        pod = await one.until(has_ended)
+        lines = one.machine.log(one.target(pod)._replace(container="debug"), ALL._replace(follow=True))
+        assert [chunk async for chunk in lines] == [b"sleep\x00600\x00\n"]
+        assert is_ready(pod)
 
     play(api, story)

@@ -146,6 +146,7 @@ class PodMachine:
             granted=DEFAULT_CAPABILITIES,
             working_dir=image.working_dir or "/",
             is_terminal=bool(container.tty),
+            pid=_processes_of(known, container.target_container_name),
         )
         tree, _ = config(pod, container, prepared)
         if (old := known.containers.get(container.name)) is not None:
@@ -332,6 +333,12 @@ class PodMachine:
             why = known.waiting.get(target.container, "ContainerCreating")
             raise OSError(f'container "{target.container}" in pod "{target.pod}" is waiting to start: {why}')
         return running
+
+
+def _processes_of(pod: _Pod, container: str) -> str:
+    """The process namespace of a container of the pod that runs; empty when there is none."""
+    running = pod.containers.get(container)
+    return f"/proc/{running.pid}/ns/pid" if running is not None and running.is_running else ""
 
 
 def _remove_groups() -> None:
