@@ -1,5 +1,5 @@
 # Each target works from a fresh clone. `make up` and `make test` are all that the README asks for.
-.PHONY: bench-dns help setup up test test-slow lint lock bench-sync bench-conntrack peers nft-versions test-peers test-floor
+.PHONY: bench-dns help setup up test test-slow lint lock bench-sync bench-conntrack peers nft-versions test-peers test-official test-floor
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 
@@ -41,6 +41,9 @@ nft-versions:   ## other Debian releases' nft into .peers/nft/, for the listing 
 
 test-peers: setup ## our parts beside the real ones, in whatever folder of tests/
 	@$(PY) -m pytest -m 'peers and not slow' $(ARGS)
+
+test-official: setup ## the official suite on `fairway up`: GROUP=conformance,network,…; writes docs/conformance.md
+	@tools/official $(GROUP) $(ARGS)
 
 test-floor: setup ## tests of the nftables writer on Debian 12's own kernel 6.1, in a virtual machine (qemu-system-x86)
 	@tools/floor .peers/floor $(PY) -m pytest -p no:cacheprovider --timeout 1200 $(or $(ARGS),tests/kernel/test_nftables_contract.py)

@@ -27,8 +27,9 @@ TOKEN = "test-token"
 class KubeApiserver:
     """One server with its etcd on loopback; everything it writes lies in `folder`."""
 
-    def __init__(self, folder: Path, service_cidrs: str = "10.96.0.0/16") -> None:
+    def __init__(self, folder: Path, service_cidrs: str = "10.96.0.0/16", **flags: object) -> None:
         self._folder, self._service_cidrs = folder, service_cidrs
+        self._flags = {name.replace("_", "-"): value for name, value in flags.items()}
         self._etcd_port, self._peer_port, self._port = _free_ports(3)
         self._etcd: subprocess.Popen[bytes] | None = None
         self._api: subprocess.Popen[bytes] | None = None
@@ -77,6 +78,7 @@ class KubeApiserver:
             "authorization-mode": "RBAC",
             "disable-admission-plugins": "ServiceAccount",
             "shutdown-delay-duration": "0s",
+            **self._flags,
         }
         command = [peer("kube-apiserver"), *(f"--{name}={value}" for name, value in arguments.items())]
         with (self._folder / "kube-apiserver.log").open("ab") as log:
@@ -143,9 +145,9 @@ class KubeApiserver:
 
 
 @contextlib.contextmanager
-def kube_apiserver(folder: Path, service_cidrs: str = "10.96.0.0/16") -> Iterator[KubeApiserver]:
-    """A running server, ended at the end."""
-    server = KubeApiserver(folder, service_cidrs)
+def kube_apiserver(folder: Path, service_cidrs: str = "10.96.0.0/16", **flags: object) -> Iterator[KubeApiserver]:
+    """A running server with further flags, ended at the end."""
+    server = KubeApiserver(folder, service_cidrs, **flags)
     try:
         server.start()
         yield server
