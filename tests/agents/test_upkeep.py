@@ -71,6 +71,9 @@ def test_nothing_is_written_before_all_owners_have_spoken() -> None:
     assert part.written == []
     upkeep.open()
     assert upkeep.look() == ""
+    assert part.names == {"left": "over", "a": ""}
+    upkeep.prune()
+    assert upkeep.flush() == ""
     assert part.names == {"a": ""}
 
 
@@ -109,6 +112,7 @@ async def _failing_and_drifting() -> None:
     upkeep, clock = make(part)
     upkeep.want("one", [item("a")])
     upkeep.open()
+    upkeep.prune()
     running = asyncio.create_task(upkeep.run())
     assert await clock.asleep.get() < 1
     assert part.names == {}

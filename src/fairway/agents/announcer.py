@@ -48,6 +48,7 @@ class Announcer:
         for service in self._view.all(SERVICE):
             self._plan(service.metadata.object_name)
         self._upkeep.open()
+        self._upkeep.prune()
 
     def _changed(self, kind: AnyKind, old: Any, new: Any) -> None:
         if not self._is_open:

@@ -5,6 +5,7 @@ The pod agent says what each pod has, by `HostPorts.put` and `remove`. A pod tha
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
@@ -40,10 +41,24 @@ class HostPorts:
         self._holders: dict[str, _Holder] = {}
 
     def open(self) -> None:
-        """Every pod that runs has been `put` again after a start: what nobody has goes."""
+        """Begin to write."""
         for upkeep in self._upkeep.values():
             upkeep.open()
             upkeep.look()
+
+    def prune(self) -> None:
+        """Every pod that runs has been `put` again after a start: what nobody has goes."""
+        for upkeep in self._upkeep.values():
+            upkeep.prune()
+            upkeep.flush()
+
+    def has(self, uid: str) -> bool:
+        """Whether this pod was put and not removed since."""
+        return uid in self._holders
+
+    async def run(self) -> None:
+        """Mend what others change and try again what failed, until cancelled."""
+        await asyncio.gather(*(upkeep.run() for upkeep in self._upkeep.values()))
 
     def put(
         self, uid: str, name: ObjectName, addresses: Sequence[Address], mappings: Sequence[PortMapping]

@@ -66,9 +66,13 @@ class Upkeep:
             self.has_settled.clear()
 
     def open(self) -> None:
-        """All owners have spoken once: from here on it is written, and what nobody wants goes."""
-        self.difference.start_pruning()
+        """From here on it is written. What is there and nobody wants stays until `prune`."""
         self._is_open = True
+        self._needs_look.set()
+
+    def prune(self) -> None:
+        """All owners have spoken once: what nobody wants goes."""
+        self.difference.start_pruning()
         self._needs_look.set()
 
     def flush(self) -> str:

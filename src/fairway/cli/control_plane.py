@@ -41,7 +41,14 @@ class ControlPlane:
     """Its `view` has the caches; `has_started` is set when they have been filled once."""
 
 
-PARTS: tuple[Callable[[ControlPlane], list[Work]], ...] = ()
+def host_part(plane: ControlPlane) -> list[Work]:
+    """The host's ways to Services, the cluster's way out, and a relay for resolvers on the host's loopback."""
+    from fairway.cli.host_side import keep_way_out, keep_ways_in, relay_names
+
+    return [keep_way_out(plane.settings), keep_ways_in(plane.settings, plane.manager), relay_names(plane.settings)]
+
+
+PARTS: tuple[Callable[[ControlPlane], list[Work]], ...] = (host_part,)
 """Whoever adds a part to the control plane adds a function here. None of what it gives back may end."""
 
 
@@ -179,12 +186,15 @@ async def _controllers(
 ) -> AsyncIterator[list[Work]]:
     """All controllers that are asked for, as clients of the API server."""
     from fairway.cli.controllers import running_controllers
+    from fairway.controllers.clusterdns import ClusterDns
     from fairway.controllers.registry import Settings, select_controllers
     from fairway.io.kube.kubeconfig import Kubeconfig
 
     connection = Kubeconfig.read([folder.kubeconfig]).connection()
     root = "" if settings.api else authority.ca.certificate
-    told = Settings(root_ca=root, balancer_ranges=settings.balancer_ranges)
+    told = Settings(
+        root_ca=root, balancer_ranges=settings.balancer_ranges, cluster_dns=ClusterDns(settings.dns_addresses)
+    )
     async with running_controllers(select_controllers(settings.controllers), connection, told) as running:
         plane = ControlPlane(settings, running.manager)
         works = [work for make in PARTS for work in make(plane)]

@@ -22,10 +22,13 @@ from typing import TYPE_CHECKING, Any
 from fairway.values.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fairway.agents.hostports import HostPorts
     from fairway.agents.pods import PodAgent
+    from fairway.cli.node_dns import NodeDns
     from fairway.cli.serve import Proxy
     from fairway.cluster.settings import ClusterSettings
     from fairway.cluster.topology import ClusterNode
+    from fairway.io.containers.hostports import HostPortNetwork
     from fairway.io.containers.machine import PodMachine
     from fairway.io.containers.network import BridgeNetwork
     from fairway.io.host.statefolder import StateFolder
@@ -78,7 +81,10 @@ class NodeParts:
 
     def __init__(self, folder: StateFolder, settings: ClusterSettings, node: ClusterNode, api: ApiClient) -> None:
         from fairway.agents.pods import Effects, PodAgent
+        from fairway.cli.host_side import node_resolvers
         from fairway.cli.images import image_table
+        from fairway.cli.node_network import make_dns, make_host_ports
+        from fairway.io.containers.hostports import HostPortNetwork
         from fairway.io.containers.machine import PodMachine
         from fairway.io.containers.network import BridgeNetwork
         from fairway.io.host.clock import SystemClock
@@ -92,17 +98,28 @@ class NodeParts:
         self.addresses = tuple(str(one) for one in node.addresses)
         self.network: BridgeNetwork = BridgeNetwork(settings.topology, node, self.place)
         self.network.ensure()
+        self._open = contextlib.ExitStack()
+        self._open.callback(self.network.close)
+        self.host_ports: HostPorts = make_host_ports(settings, self._open)
+        self.pod_network: HostPortNetwork = HostPortNetwork(self.network, self.host_ports)
+        self.dns: NodeDns = make_dns(settings, node, api)
         self.proxy: Proxy = self._make_proxy()
         facts = NodeFacts(node.name, self.addresses, cpus=os.cpu_count() or 1, memory=memory())
+        searches: tuple[str, ...] = ()
+        options: tuple[str, ...] = ()
         with contextlib.suppress(OSError):
-            servers, searches, options = read_resolv_conf(Path("/etc/resolv.conf").read_text(encoding="utf-8"))
+            _, searches, options = read_resolv_conf(Path("/etc/resolv.conf").read_text(encoding="utf-8"))
         dns = tuple(str(one) for one in settings.dns_addresses)
-        resolver = Resolver(dns, DOMAIN, servers, searches, options)
+        resolver = Resolver(dns, DOMAIN, node_resolvers(settings).servers, searches, options)
         objects = PodObjects(api, self.proxy.state)
         images = image_table(f"{name}={path}" for name, path in sorted(settings.images.items()))
-        self.machine: PodMachine = PodMachine(self.place, facts, resolver, images, self.network, objects)
+        self.machine: PodMachine = PodMachine(self.place, facts, resolver, images, self.pod_network, objects)
         effects = Effects(api, self.machine, self.clock, time.time, random.random)
         self.pods: PodAgent = PodAgent(node.name, self.addresses, effects)
+
+    def close(self) -> None:
+        """Links and rules stay: the process that comes next finds them."""
+        self._open.close()
 
     def _make_proxy(self) -> Proxy:
         from fairway.cli.serve import Proxy
@@ -112,6 +129,7 @@ class NodeParts:
             "hostname-override": self.node.name,
             "proxy-mode": self.settings.mode,
             "detect-local-mode": "NodeCIDR",
+            "nodeport-addresses": "primary,localhost",
             # The pods' processes inherit it; it stays as it is.
             "oom-score-adj": Path("/proc/self/oom_score_adj").read_text(encoding="ascii").strip(),
         }
@@ -131,10 +149,15 @@ def pod_part(node: NodeParts) -> list[Work]:
 
     async def sweep() -> None:
         await node.pods.reflector.wait_synced()
-        await node.network.keep({pod.metadata.uid for pod in node.pods.pods()})
+        await node.pod_network.keep({pod.metadata.uid for pod in node.pods.pods()})
         await asyncio.get_running_loop().create_future()
 
-    return [node.pods.run(), sweep()]
+    return [node.pods.run(), sweep(), node.host_ports.run()]
+
+
+def dns_part(node: NodeParts) -> list[Work]:
+    """The node's DNS server."""
+    return [node.dns.work()]
 
 
 def registration_part(node: NodeParts) -> list[Work]:
@@ -180,6 +203,7 @@ PARTS: tuple[Callable[[NodeParts], list[Work]], ...] = (
     pod_part,
     kubelet_part,
     link_part,
+    dns_part,
 )
 """Whoever adds a part to the nodes adds a function here."""
 
@@ -199,7 +223,7 @@ async def _serve(folder: StateFolder, settings: ClusterSettings, node: ClusterNo
             await _work(parts, stop)
         finally:
             await parts.machine.close()
-            parts.network.close()
+            parts.close()
     return 0
 
 
@@ -220,6 +244,7 @@ async def _work(parts: NodeParts, stop: asyncio.Event) -> None:
 
 async def _tell_ready(parts: NodeParts) -> None:
     await parts.proxy.filled()
+    await parts.dns.has_started.wait()
     await parts.pods.reflector.wait_synced()
     parts.folder.ready(parts.node.name)
     log.info("node=%s msg=ready", parts.node.name)

@@ -69,6 +69,15 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(one.family for one in _prefixes(self.pod_cidr))
 
     @property
+    def egress_table(self) -> str:
+        """The host's nftables table for what leaves the cluster."""
+        return f"{self.prefix}-egress"
+
+    @property
+    def pod_ranges(self) -> tuple[Prefix, ...]:
+        return _prefixes(self.pod_cidr)
+
+    @property
     def service_ranges(self) -> tuple[Prefix, ...]:
         return _prefixes(self.service_cidr)
 

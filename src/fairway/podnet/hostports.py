@@ -7,10 +7,13 @@ that name their node themselves are not asked about it, so the first keeps what 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
+from fairway.kube.podspec import NodePod
 from fairway.reconcile.items import Container, Item
 from fairway.values.address import Address, Family
+from fairway.values.errors import InvalidValueError
 from fairway.values.protocol import Protocol
 
 PORTS: Final = "ports"
@@ -37,6 +40,23 @@ class PortMapping(NamedTuple):
         """As a person writes it: `10.0.0.1:8080/tcp`, `*:8080/tcp`."""
         where = "*" if self.host_ip is None else str(self.host_ip)
         return f"{where}:{self.host_port}/{self.protocol.name.lower()}"
+
+
+def mappings_of(pod: NodePod) -> tuple[PortMapping, ...]:
+    """The host ports of a pod; none of one that is in the node's network, where they are simply its ports.
+
+    What is no address or protocol is left out: the API refuses it.
+    """
+    if pod.spec.host_network:
+        return ()
+    found: list[PortMapping] = []
+    for port in (one for container in pod.all_containers for one in container.ports or ()):
+        if port.host_port:
+            with suppress(InvalidValueError):
+                address = Address.parse(port.host_ip) if port.host_ip else None
+                protocol = Protocol.parse(port.protocol)
+                found.append(PortMapping(port.host_port, port.container_port, protocol, address))
+    return tuple(dict.fromkeys(found))
 
 
 def _is_anywhere(address: Address | None) -> bool:

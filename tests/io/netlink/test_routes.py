@@ -18,6 +18,7 @@ from fairway.values.address import Address, Prefix
 pytestmark = pytest.mark.kernel
 
 A, B, A6 = Address.parse("10.9.0.2"), Address.parse("10.9.0.3"), Address.parse("fd09::2")
+RANGES = [Prefix.parse(one) for one in ("10.96.0.0/16", "192.0.2.0/24", "2001:db8::/64")]
 VIP, VIP6 = Prefix.parse("192.0.2.7/32"), Prefix.parse("2001:db8::7/128")
 
 
@@ -31,7 +32,7 @@ def table() -> Iterator[RouteTable]:
             "link set fw-underlay up",
         ):
             subprocess.run(["ip", *command.split()], check=True)
-        with RouteTable("fw-underlay") as made:
+        with RouteTable("fw-underlay", RANGES) as made:
             yield made
 
 
@@ -79,7 +80,7 @@ def wanted() -> dict[str, dict[Any, Any]]:
 
 def test_what_is_written_is_read_back_by_another_process(table: RouteTable) -> None:
     table.apply(FULL)
-    with RouteTable("fw-underlay") as other:
+    with RouteTable("fw-underlay", RANGES) as other:
         assert other.read() == wanted()
         # which also knows the numbers, so that it can go on
         other.apply([Operation(Action.REPLACE, Item(GROUPS, "192.0.2.7", (A, B)))])
@@ -97,8 +98,8 @@ def test_a_node_leaves_all_routes_of_a_group_by_one_write(table: RouteTable) -> 
 
 def test_groups_hash_resiliently(table: RouteTable) -> None:
     table.apply(FULL)
-    (group,) = [one for one in ip("nexthop", "show", "proto", "247") if one["id"] == 0xFB000004]
-    assert group["type"] == "resilient"
+    groups = [one for one in ip("nexthop", "show", "proto", "247") if "group" in one]
+    assert [one["type"] for one in groups] == ["resilient"] * 3
 
 
 def test_others_routes_are_neither_read_nor_removed(table: RouteTable) -> None:
@@ -134,13 +135,26 @@ def test_a_refused_write_names_its_operation_and_what_came_before_is_done(table:
 
 
 def test_a_link_that_is_missing_is_named(table: RouteTable) -> None:
-    with RouteTable("fw-none") as other, pytest.raises(WriteError, match="interface fw-none"):
+    with RouteTable("fw-none", RANGES) as other, pytest.raises(WriteError, match="interface fw-none"):
         other.apply([add(HOPS, A)])
 
 
 def test_a_crash_between_group_and_route_leaves_nothing_that_is_not_found(table: RouteTable) -> None:
     table.apply([add(HOPS, A), add(GROUPS, "192.0.2.7", (A,))])
-    with RouteTable("fw-underlay") as other:
+    with RouteTable("fw-underlay", RANGES) as other:
         (name,) = other.read()[GROUPS]
         other.apply([remove(GROUPS, name), remove(HOPS, A)])
         assert other.read() == {HOPS: {}, GROUPS: {}, ROUTES: {}}
+
+
+def test_another_cluster_on_the_same_host_is_left_alone(table: RouteTable) -> None:
+    for command in ("link add fw2-underlay type bridge", "link set fw2-underlay up"):
+        subprocess.run(["ip", *command.split()], check=True)
+    subprocess.run(["ip", "addr", "add", "10.8.0.1/24", "dev", "fw2-underlay"], check=True)
+    theirs = Address.parse("10.8.0.2")
+    network = Prefix.parse("10.98.0.0/16")
+    with RouteTable("fw2-underlay", [network]) as other:
+        other.apply([add(HOPS, theirs), add(GROUPS, "all/IPv4", (theirs,)), add(ROUTES, network, "all/IPv4")])
+        table.apply(FULL)
+        assert other.remove_all() == 3
+        assert table.read() == wanted()

@@ -80,7 +80,7 @@ class OwnTable(NamedTuple):
         return self.skeleton.family
 
 
-def egress_table(family: Family, inside: Iterable[Prefix], link: str) -> OwnTable:
+def egress_table(family: Family, inside: Iterable[Prefix], link: str, name: str = EGRESS) -> OwnTable:
     """On the host: what pods and nodes (`inside`) send out by another interface than their own `link` is masqueraded.
 
     Between ranges of the cluster nothing is: that traffic stays on the link.
@@ -92,7 +92,7 @@ def egress_table(family: Family, inside: Iterable[Prefix], link: str) -> OwnTabl
     ]
     hook = Hook(ChainKind.NAT, HookPoint.POSTROUTING, MASQUERADE_PRIORITY)
     chains = (Chain("postrouting", tuple(rules), hook),)
-    return _table(EGRESS, "Fairway: the cluster's way out", family, (), chains)
+    return _table(name, "Fairway: the cluster's way out", family, (), chains)
 
 
 def host_ports_table(family: Family) -> OwnTable:

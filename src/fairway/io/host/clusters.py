@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fairway.cluster.settings import ClusterSettings
 from fairway.io.containers.syscalls import unmount
-from fairway.io.host import netns, underlay
+from fairway.io.host import netns, underlay, waysin
 from fairway.io.host.statefolder import SUPERVISOR, StateFolder
 from fairway.values.errors import FairwayError
 
@@ -108,6 +108,7 @@ def clear(folder: StateFolder) -> None:
         unmount(place / "fs")
         for name in netns.names(f"{node.namespace}-"):
             netns.remove(name)
+    waysin.remove(settings)
     underlay.remove(settings.topology)
     for one in folder.sysctls():
         underlay.write_sysctl(one)

@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Final, Self, cast
+from zlib import crc32
 
 from fairway.announce.routes import GROUPS, HOPS, ROUTES, UNREACHABLE, group_of_all
 from fairway.io.netlink.socket import (
@@ -30,9 +31,11 @@ ROUTE_PROTOCOL: Final = 247
 """rtm_protocol of what is written here; free in /etc/iproute2/rt_protos."""
 METRIC: Final = 247
 """Of every route here: an administrator's own route to the same network stays, and wins with a lower one."""
-FIRST_HOP: Final = 0xFA000000
-FIRST_GROUP: Final = 0xFB000000
-"""Numbers of next hops: those of all nodes are FIRST_GROUP + 4 and + 6, others' come behind."""
+NUMBERS: Final = 0xF0000000
+"""Where numbers of next hops begin; a link has 65,536 of them, by its name: there may be several clusters."""
+_GROUPS_AT: Final = 0x8000
+_FIRST_OF_ONE: Final = 16
+"""Behind the groups of all nodes, whose numbers are those of the families."""
 BUCKETS: Final = 128
 IDLE_SECONDS: Final = 60
 """A bucket without packets for so long may be given to a node that came."""
@@ -52,13 +55,19 @@ _TRIES = 10
 
 
 class RouteTable:
-    """fairway.agents.announcer.RouteTable over rtnetlink. `link` is the interface that all nodes are behind."""
+    """fairway.agents.upkeep.PartOfKernel over rtnetlink. `link` is the interface that all nodes are behind; no route
+    outside `ranges` is touched."""
 
-    def __init__(self, link: str) -> None:
+    def __init__(self, link: str, ranges: Iterable[Prefix]) -> None:
         self._link = link
+        self._ranges = tuple(ranges)
         self._socket = NetlinkSocket(Protocol.ROUTE)
+        self._first = NUMBERS + ((crc32(link.encode()) & 0xFFF) << 16)
         self._hops: dict[Address, int] = {}
-        self._groups: dict[str, int] = {group_of_all(family): FIRST_GROUP + family for family in Family}
+        self._groups: dict[str, int] = {name: number for number, name in self._groups_of_all().items()}
+
+    def _groups_of_all(self) -> dict[int, str]:
+        return {self._first + _GROUPS_AT + family: group_of_all(family) for family in Family}
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +90,7 @@ class RouteTable:
                 hops[number] = gateway
             else:
                 members[number] = group
-        names = {FIRST_GROUP + family: group_of_all(family) for family in Family}
+        names = self._groups_of_all()
         names.update({number: str(prefix.address) for prefix, number in routes.items() if number not in (0, *names)})
         self._hops = {gateway: number for number, gateway in hops.items()}
         self._groups = {names.get(number, f"stray/{number}"): number for number in {*members, *names}}
@@ -102,7 +111,8 @@ class RouteTable:
             fields = dict(attributes(row[_RTMSG.size :]))
             address = Address(bytes(fields.get(_RTA_DST, bytes(family.width))))
             number = _WORD.unpack(fields[_RTA_NH_ID])[0] if _RTA_NH_ID in fields else 0
-            if number or kind == _UNREACHABLE_TYPE:
+            is_inside = any(address in one and length >= one.length for one in self._ranges)
+            if is_inside and (number or kind == _UNREACHABLE_TYPE):
                 yield Prefix(address, length), number
 
     def _read_hops(self) -> Iterator[tuple[int, Address | None, tuple[int, ...]]]:
@@ -113,6 +123,8 @@ class RouteTable:
             if protocol != ROUTE_PROTOCOL or _NHA_ID not in fields:
                 continue
             number = _WORD.unpack(fields[_NHA_ID])[0]
+            if number >> 16 != self._first >> 16:
+                continue
             if _NHA_GROUP in fields:
                 group = bytes(fields[_NHA_GROUP])
                 yield number, None, tuple(member[0] for member in _MEMBER.iter_unpack(group))
@@ -154,7 +166,7 @@ class RouteTable:
             self._add_hop(cast("Address", key))
 
     def _add_hop(self, gateway: Address) -> None:
-        number = self._hops.get(gateway) or _free(FIRST_HOP, self._hops.values())
+        number = self._hops.get(gateway) or _free(self._first, self._hops.values())
         try:
             index = socket.if_nametoindex(self._link)
         except OSError as error:
@@ -168,7 +180,7 @@ class RouteTable:
         self._hops[gateway] = number
 
     def _set_group(self, name: str, gateways: tuple[Address, ...]) -> None:
-        number = self._groups.get(name) or _free(FIRST_GROUP + 16, self._groups.values())
+        number = self._groups.get(name) or _free(self._first + _GROUPS_AT + _FIRST_OF_ONE, self._groups.values())
         missing = [str(one) for one in gateways if one not in self._hops]
         if missing:
             raise KernelError(f"group {name}: no next hop {', '.join(missing)}", errno.ENOENT)
@@ -186,8 +198,8 @@ class RouteTable:
 
     def _remove_group(self, name: str) -> None:
         number = self._groups.get(name, 0)
-        if number >= FIRST_GROUP + 16:
-            del self._groups[name]
+        if number not in self._groups_of_all():
+            self._groups.pop(name, None)
         self._delete(number, f"next hop group {name}")
 
     def _delete(self, number: int, what: str) -> None:
