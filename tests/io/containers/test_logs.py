@@ -4,6 +4,8 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from fairway.io.containers.logs import LONGEST_LINE, Log
 from fairway.io.http.streams import LogOptions
 
@@ -51,6 +53,7 @@ def test_tail_limit_since_and_timestamps(tmp_path: Path) -> None:
     assert text_of(log, ALL._replace(tail_lines=0)) == b""
     assert text_of(log, ALL._replace(limit_bytes=3)) == b"a\nb"
     assert text_of(log, ALL._replace(since_time="2026-01-01T00:00:01Z")) == b"b\nc\n"
+    assert text_of(log, ALL._replace(since_time="2026-01-01T02:00:01+02:00")) == b"b\nc\n"
     assert text_of(log, ALL._replace(timestamps=True, tail_lines=1)) == b"2026-01-01T00:00:02.000000000Z c\n"
 
 
@@ -72,3 +75,38 @@ def test_a_disk_that_cannot_be_written_loses_lines_and_nothing_else(tmp_path: Pa
     log = Log(tmp_path / "gone" / "log")
     log.feed(b"a\nb\n", "stdout")
     assert log.lost == 2
+
+
+@pytest.mark.parametrize("tail", [0, 1, 2, 3, 5, 9, 10, 11, 40_000])
+def test_tail_is_the_last_lines_also_of_a_log_that_was_turned_over(tmp_path: Path, tail: int) -> None:
+    lines = [b"line %d\n" % number for number in range(10)]
+    log = Log(tmp_path / "log")
+    for at, line in enumerate(lines):
+        log.feed(line, "stdout")
+        if at == 4:
+            log.path.replace(log.path.with_suffix(".old"))
+    log.close()
+    assert text_of(log, ALL._replace(tail_lines=tail)) == b"".join(lines[max(10 - tail, 0) :])
+
+
+def test_tail_of_a_long_log_is_found_from_its_end(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log")
+    log.feed(b"".join(b"line %d\n" % number for number in range(50_000)), "stdout")
+    log.close()
+    found = text_of(log, ALL._replace(tail_lines=20_000)).splitlines()
+    assert (found[0], found[-1], len(found)) == (b"line 30000", b"line 49999", 20_000)
+
+
+def test_following_goes_on_when_the_log_is_turned_over(tmp_path: Path) -> None:
+    async def go() -> bytes:
+        log = Log(tmp_path / "log")
+        log.feed(b"a\n", "stdout")
+        lines = log.read(ALL._replace(follow=True))
+        found = await anext(lines)
+        log.feed(b"b\n", "stdout")
+        log.path.replace(log.path.with_suffix(".old"))
+        log.feed(b"c\n", "stdout")
+        log.close()
+        return found + b"".join([chunk async for chunk in lines])
+
+    assert asyncio.run(go()) == b"a\nb\nc\n"

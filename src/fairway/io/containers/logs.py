@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+import os
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from fairway.io.http.streams import LogOptions
 
 LARGEST: Final = 10 << 20
 """Bytes after which a log is turned over; the one before it is kept (kubelet's containerLogMaxSize)."""
 LONGEST_LINE: Final = 16 << 10
+PIECE: Final = 256 << 10
+"""Bytes that are read at a time."""
 
 
 class Log:
@@ -76,51 +78,113 @@ class Log:
         self._grown = asyncio.Event()
 
     async def read(self, options: LogOptions) -> AsyncIterator[bytes]:
-        """What `kubectl logs` asks for."""
+        """What `kubectl logs` asks for, piece by piece: a log is never in memory as a whole."""
         since = _since(options, self._now())
         left = options.limit_bytes
-        grown = self._grown
-        chunk, at = self._from_start(options.tail_lines)
-        while True:
-            data = b"".join(_shown(line, since, options.timestamps) for line in chunk)
+        async for lines in self._pieces(options):
+            data = b"".join(_shown(line, since, options.timestamps) for line in lines)
             if left is not None:
                 data, left = data[:left], left - len(data[:left])
             if data:
                 yield data
-            if not options.follow or left == 0 or (self.is_closed and at >= _size(self.path)):
+            if left == 0:
                 return
-            if at >= _size(self.path):
-                await grown.wait()
-            grown = self._grown
-            chunk, at = self._from(at)
 
-    def _from_start(self, tail: int | None) -> tuple[list[bytes], int]:
+    async def _pieces(self, options: LogOptions) -> AsyncIterator[list[bytes]]:
+        """Lines of the log turned over before, then of this one, then as they come."""
         old = self.path.with_suffix(".old")
-        text = (old.read_bytes() if old.exists() else b"") + (self.path.read_bytes() if self.path.exists() else b"")
-        lines = text.splitlines(keepends=True)
-        return (lines if tail is None else list(deque(lines, maxlen=tail))), _size(self.path)
+        if options.tail_lines is None:
+            places = [(old, 0), (self.path, 0)]
+        else:
+            in_this, rest = _tail(self.path, options.tail_lines)
+            places = [(old, _tail(old, rest)[0]), (self.path, in_this)]
+        cursor = _Cursor(self.path)
+        try:
+            for path, at in places:
+                cursor.open(path, at)
+                while lines := cursor.read():
+                    yield lines
+            while options.follow:
+                grown = self._grown
+                if lines := cursor.read_on():
+                    yield lines
+                elif self.is_closed:
+                    return
+                else:
+                    await grown.wait()
+        finally:
+            cursor.close()
 
-    def _from(self, at: int) -> tuple[list[bytes], int]:
-        if _size(self.path) < at:
-            at = 0  # turned over meanwhile
-        if not self.path.exists():
-            return [], 0
-        with self.path.open("rb") as file:
+
+class _Cursor:
+    """Reads a log to its end, and on from there when the file has grown or was turned over."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    def open(self, path: Path, at: int) -> None:
+        self.close()
+        with contextlib.suppress(FileNotFoundError):
+            self._file = path.open("rb")
+            self._file.seek(at)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def read(self) -> list[bytes]:
+        return self._file.readlines(PIECE) if self._file is not None else []
+
+    def read_on(self) -> list[bytes]:
+        if (lines := self.read()) or self._is_current():
+            return lines
+        self.open(self._path, 0)
+        return self.read()
+
+    def _is_current(self) -> bool:
+        """Is it still the file of that name?"""
+        with contextlib.suppress(FileNotFoundError):
+            return self._file is not None and os.fstat(self._file.fileno()).st_ino == self._path.stat().st_ino
+        return True
+
+
+def _tail(path: Path, wanted: int) -> tuple[int, int]:
+    """Where the last lines of a file begin, and how many are still to be found before it."""
+    if not path.exists():
+        return 0, wanted
+    with path.open("rb") as file:
+        end = at = file.seek(0, os.SEEK_END)
+        if wanted == 0:
+            return end, 0
+        left = wanted + 1  # the last line's own end does not count
+        while at > 0:
+            size = min(PIECE, at)
+            at -= size
             file.seek(at)
-            text = file.read()
-        return text.splitlines(keepends=True), at + len(text)
-
-
-def _size(path: Path) -> int:
-    with contextlib.suppress(FileNotFoundError):
-        return path.stat().st_size
-    return 0
+            block = file.read(size)
+            found = block.count(b"\n")
+            if found >= left:
+                for _ in range(left):
+                    size = block.rindex(b"\n", 0, size)
+                return at + size + 1, 0
+            left -= found
+    return 0, left - 1 if left <= wanted else wanted
 
 
 def _since(options: LogOptions, now: datetime) -> str:
+    """The first moment to show, as the log writes moments; empty for all."""
     if options.since_seconds is not None:
-        return datetime.fromtimestamp(now.timestamp() - options.since_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return options.since_time.removesuffix("Z")
+        first = datetime.fromtimestamp(now.timestamp() - options.since_seconds, UTC)
+    elif options.since_time:
+        try:
+            first = datetime.fromisoformat(options.since_time).astimezone(UTC)
+        except ValueError:
+            raise OSError(f"sinceTime: {options.since_time!r} is no time") from None
+    else:
+        return ""
+    return first.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
 
 
 def _shown(line: bytes, since: str, stamps: bool) -> bytes:
