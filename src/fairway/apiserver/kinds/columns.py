@@ -449,6 +449,15 @@ CONFIGMAP = (
 )
 SECRET = (NAME, Column("Type", _path("type")), Column("Data", lambda o, _: len(o.get("data") or {}), "string"), AGE)
 SERVICEACCOUNT = (NAME, AGE)
+PERSISTENTVOLUMECLAIM = (
+    NAME,
+    Column("Status", _path("status", "phase")),
+    Column("Volume", _path("spec", "volumeName")),
+    Column("Capacity", _path("status", "capacity", "storage")),
+    Column("Access Modes", lambda o, _: ",".join((o.get("spec") or {}).get("accessModes") or ())),
+    Column("StorageClass", _path("spec", "storageClassName")),
+    AGE,
+)
 LEASE = (NAME, Column("Holder", _path("spec", "holderIdentity")), AGE)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fairway.apiserver.kinds import columns, crds, endpoints, networking, pods, service, simple, workloads
+from fairway.apiserver.kinds import columns, crds, endpoints, networking, pods, service, simple, storage, workloads
 from fairway.apiserver.kinds.base import Resource, Strategy
 from fairway.apiserver.schema import builtin
 from fairway.apiserver.tables import Column
@@ -57,6 +57,17 @@ TABLE: tuple[Row, ...] = (
         ("finalize", "status"),
     ),
     Row("core.Node", "nodes", "", ("no",), (), simple.NodeStrategy, columns.NODE, False, ("proxy", "status")),
+    Row(
+        "core.PersistentVolumeClaim",
+        "persistentvolumeclaims",
+        "",
+        ("pvc",),
+        (),
+        storage.PersistentVolumeClaimStrategy,
+        columns.PERSISTENTVOLUMECLAIM,
+        True,
+        _STATUS,
+    ),
     Row("core.Pod", "pods", "", ("po",), _ALL, pods.PodStrategy, columns.POD, True, _LOGS),
     Row(
         "core.ReplicationController",
