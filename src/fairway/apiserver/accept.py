@@ -69,8 +69,13 @@ def negotiate(header: str | None, verb: str) -> Shape:
         if shape is not None:
             return shape
     if any("as" in dict(c.parameters) for c in clauses):
-        raise errors.not_acceptable(f"only the following media types are accepted: {_LISTED}")
+        raise not_listed()
     raise errors.not_acceptable(f"406: Not Acceptable\n\nAvailable representations: {_LISTED}{_STREAMS}", {})
+
+
+def not_listed() -> errors.ApiError:
+    """For a form that the kind cannot be shown in."""
+    return errors.not_acceptable(f"only the following media types are accepted: {_LISTED}")
 
 
 def _shape(clause: _Clause, verb: str) -> Shape | None:

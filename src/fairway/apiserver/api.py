@@ -90,7 +90,7 @@ class Api:
         if resource is None:
             return self._unknown(request, route)
         self._check_scope(resource, route)
-        if resource.key == "endpoints" and resource.group == "":
+        if resource.key == "endpoints" and resource.group == "" and request.method != "OPTIONS":
             request.warnings.append(_ENDPOINTS_WARNING)
         call = Call(self.server, request, resource, route.namespace, self.server.env.now())
         if route.subresource:
@@ -199,13 +199,12 @@ class Api:
     def _openapi(self, path: str) -> Response:
         custom = self.server.custom_documents()
         rest = path.removeprefix("/openapi/v3").strip("/")
-        media = "text/plain; charset=utf-8"
         if not rest:
-            return Response(200, encode(openapi.index(custom)), media)
+            return Response(200, encode(openapi.index(custom)), "text/plain; charset=utf-8")
         document = custom.get(rest) or openapi.document(rest)
         if document is None:
             raise errors.PlainError(404, "404 page not found\n")
-        return Response(200, document, media)
+        return Response(200, document, "application/json")
 
     # ---- reviews ----------------------------------------------------------------------------------------------
     def _review(self, request: Request, route: Route, kind: str, namespaced: bool) -> Response:
@@ -214,6 +213,9 @@ class Api:
         from fairway.apiserver.kinds.base import Strategy
         from fairway.apiserver.schema import builtin, kind_types
 
+        shape = accept.negotiate(request.headers.get("accept"), "other")
+        if shape.form is not accept.Form.OBJECT:
+            raise accept.not_listed()
         options = write_options(request, "CreateOptions")
         api_version = f"{route.group}/{route.version}"
         resource = Resource(
@@ -321,16 +323,18 @@ class Api:
     def _delete_collection(self, call: Call, route: Route) -> Response:
         options = options_of(call.request, call.resource)
         call.dry_run = options.dry_run
+        version = call.store.version
         deleted = delete_collection(call, options, list_options(call.request, watch=False), route.namespace)
         resource = call.resource
         head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version}
-        meta = {"resourceVersion": str(call.store.version)}
+        meta = {"resourceVersion": str(version)}
         return Response(200, encode({**head, "metadata": meta, "items": deleted}))
 
     # ---- sub-resources ----------------------------------------------------------------------------------------
     def _subresource(self, call: Call, route: Route) -> Answer:
         resource, method, name = call.resource, call.request.method, route.subresource
         if name not in resource.subresources:
+            call.request.warnings.clear()
             raise errors.unknown_resource()
         if name == "status":
             return self._status(call, route)

@@ -42,16 +42,18 @@ def parse(request: Request, kind: str = "") -> Any:
         return parse_yaml(request.body) if media != JSON else decode.parse_json(request.body)
     except ValueError as error:
         wanted = f"the object provided is unrecognized (must be of type {kind}): " if kind else ""
-        raise errors.bad_request(
-            f"{wanted}couldn't get version/kind; json parse error: {error}{_excerpt(request.body, kind)}"
-        ) from None
+        what = "" if isinstance(error, YamlError) else "couldn't get version/kind; json parse error: "
+        raise errors.bad_request(f"{wanted}{what}{error}{_excerpt(request.body, kind)}") from None
 
 
 def _excerpt(body: bytes, kind: str) -> str:
+    """The beginning of a body that nobody understands; what is no JSON object is shown as bytes."""
     if not kind:
         return ""
-    shown = body[:128].decode("utf-8", "replace")
-    return f" ({shown})" if shown.isprintable() else f" ({body[:128].hex()})"
+    if not body:
+        return " (<empty>)"
+    more = " ..." if len(body) > 30 else ""
+    return f" ({body[:30].decode('utf-8', 'replace') if body[:1] == b'{' else body[:30].hex()}{more})"
 
 
 class _Loader(yaml.CSafeLoader):
@@ -75,8 +77,22 @@ def parse_yaml(body: bytes) -> Any:
     try:
         loaded = yaml.load(body, _Loader)  # noqa: S506 - a safe loader without times
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError("error converting YAML to JSON: yaml: " + re.sub(r"\s+", " ", str(error))) from None
+        raise YamlError(_yaml_words(error)) from None
     return _json_keys(loaded)
+
+
+class YamlError(ValueError):
+    """A document that is no YAML."""
+
+
+def _yaml_words(error: Exception) -> str:
+    """Go's words: the line of the context, or else of the problem; scanners count from one more."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return "yaml: " + re.sub(r"\s+", " ", str(error))
+    marks = (m.line for m in (error.context_mark, error.problem_mark) if m is not None and m.line)
+    line = next(marks, 0)
+    line += bool(line) and isinstance(error, yaml.scanner.ScannerError)
+    return f"yaml: {f'line {line}: ' if line else ''}{error.problem}"
 
 
 def _json_keys(value: Any) -> Any:
@@ -105,10 +121,14 @@ def _protobuf(body: bytes) -> Json:
 def object_of(request: Request, resource: Resource, validation: str) -> Json:
     """The decoded object of a create or update, without apiVersion and kind."""
     raw = parse(request, resource.kind)
+    if raw is None:
+        raw = {}
     if not isinstance(raw, dict):
         raise errors.bad_request(
+            f"the object provided is unrecognized (must be of type {resource.kind}): "
             f"{_UNTYPED}json: cannot unmarshal {decode.json_name(raw)} into Go value of type struct "
             '{ APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+            f"{_excerpt(request.body, resource.kind)}"
         )
     check_kind(raw, resource)
     found = Strict(validation)
@@ -175,8 +195,9 @@ def typed(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
         raise errors.bad_request(f"{head}{error}") from None
     if strict.validation != "Ignore":
         if body and body.count(b'":') != decode.count_keys(raw):
-            strict.found += [f'duplicate field "{d}"' for d in decode.duplicates(body)]
-        strict.found += [f'unknown field "{u}"' for u in decoder.unknown]
+            strict.found += decode.strict_errors(body, decoder.unknown)
+        else:
+            strict.found += [f'unknown field "{u}"' for u in decoder.unknown]
     return obj
 
 

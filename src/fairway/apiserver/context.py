@@ -65,14 +65,13 @@ class Server:
         self.store.put(resource, key, encode(obj), now)
         return obj
 
-    def remove(self, resource: str, key: str, obj: Json, now: float) -> Json:
-        """Take an object away; what was stored last, with the version of its end, is what watches hear."""
+    def remove(self, resource: str, key: str, obj: Json, now: float) -> str:
+        """Take an object away; watches hear what was stored last, with the version of its end, which is returned."""
         version = str(self.store.next_version())
         last = self.read(resource, key) or obj
         last["metadata"]["resourceVersion"] = version
-        obj["metadata"]["resourceVersion"] = version
         self.store.delete(resource, key, encode(last), now)
-        return obj
+        return version
 
 
 @dataclass(slots=True)

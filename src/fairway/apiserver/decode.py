@@ -248,36 +248,30 @@ def quote_char(char: str) -> str:
     return {"'": r"'\''", "\n": r"'\n'", "\t": r"'\t'", "\r": r"'\r'", "\\": r"'\\'"}.get(char, f"'{char}'")
 
 
-def duplicates(body: bytes) -> list[str]:
-    """Paths of keys that stand twice in one JSON object (the last one wins)."""
-    doubled: list[str] = []
-
-    def pairs(items: list[tuple[str, Any]]) -> Any:
-        out: dict[str, Any] = {}
-        twice = []
-        for key, value in items:
-            if key in out:
-                twice.append(key)
-            out[key] = value
-        return _Marked(out, twice) if twice else out
-
-    value = json.loads(body, object_pairs_hook=pairs)
-    _collect(value, "", doubled)
-    return doubled
+def strict_errors(body: bytes, unknown: list[str]) -> list[str]:
+    """Doubled and unknown fields of a JSON body in the order in which they stand in it (the last of a key wins)."""
+    out: list[str] = []
+    _walk_pairs(json.loads(body, object_pairs_hook=_Pairs), "", frozenset(unknown), out)
+    return out
 
 
-class _Marked(dict[str, Any]):
-    def __init__(self, items: dict[str, Any], twice: list[str]) -> None:
-        super().__init__(items)
-        self.twice = twice
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object with all its keys."""
 
 
-def _collect(value: Any, path: str, out: list[str]) -> None:
-    if isinstance(value, dict):
+def _walk_pairs(value: Any, path: str, unknown: frozenset[str], out: list[str]) -> None:
+    if isinstance(value, _Pairs):
         prefix = f"{path}." if path else ""
-        out.extend(prefix + k for k in getattr(value, "twice", ()))
-        for key, item in value.items():
-            _collect(item, prefix + key, out)
+        seen: set[str] = set()
+        for key, item in value:
+            at = prefix + key
+            if key in seen:
+                out.append(f'duplicate field "{at}"')
+            seen.add(key)
+            if at in unknown:
+                out.append(f'unknown field "{at}"')
+            else:
+                _walk_pairs(item, at, unknown, out)
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            _collect(item, f"{path}[{i}]", out)
+            _walk_pairs(item, f"{path}[{i}]", unknown, out)

@@ -37,6 +37,8 @@ def options_of(request: Request, resource: Resource) -> DeleteOptions:
 
 def check_preconditions(call: Call, obj: Json, options: DeleteOptions, name: str) -> None:
     meta, kind = obj["metadata"], call.resource.kind
+    if kind == "Namespace":
+        _check_namespace_preconditions(meta, options, name)
     if options.uid and options.uid != meta.get("uid"):
         why = (
             f"the UID in the precondition ({options.uid}) does not match the UID in record ({meta.get('uid')}). "
@@ -49,10 +51,18 @@ def check_preconditions(call: Call, obj: Json, options: DeleteOptions, name: str
         )
     else:
         return
-    error = errors.conflict(kind, "", name, why)
-    error.message = f'Operation cannot be fulfilled on {errors.qualified(kind, call.resource.group)} "{name}": {why}'
-    error.details = {k: v for k, v in (("name", name), ("group", call.resource.group), ("kind", kind)) if v}
-    raise error
+    raise errors.conflict(kind, "" if call.resource.storage else call.resource.group, name, why)
+
+
+def _check_namespace_preconditions(meta: Json, options: DeleteOptions, name: str) -> None:
+    """Namespaces have words of their own."""
+    for what, wanted, found in (
+        ("UID", options.uid, meta.get("uid")),
+        ("ResourceVersion", options.version, meta.get("resourceVersion")),
+    ):
+        if wanted and wanted != found:
+            why = f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+            raise errors.conflict("namespaces", "", name, why)
 
 
 def delete(call: Call, name: str, options: DeleteOptions) -> tuple[Written, bool]:
@@ -67,30 +77,26 @@ def delete(call: Call, name: str, options: DeleteOptions) -> tuple[Written, bool
 
 def _delete(call: Call, obj: Json, options: DeleteOptions) -> tuple[Written, bool]:
     strategy, meta = call.resource.strategy, obj["metadata"]
+    if call.resource.kind == "Namespace" and not _is_over(obj):
+        return _terminate(call, obj, options), False
     before = load_copy(obj)
     graceful = _begin_grace(call, obj, options)
+    if not options.propagation and strategy.orphans and _PROPAGATING.isdisjoint(meta.get("finalizers") or ()):
+        options = options._replace(propagation="Orphan")
     _set_finalizers(meta, options)
-    waits = bool(meta.get("finalizers")) or (
-        call.resource.kind == "Namespace" and bool((obj.get("spec") or {}).get("finalizers"))
-    )
+    waits = bool(meta.get("finalizers"))
     if waits and not meta.get("deletionTimestamp"):
         meta["deletionTimestamp"], meta["deletionGracePeriodSeconds"] = call.time, 0
         if meta.get("generation"):
             meta["generation"] += 1
-    elif waits and not graceful and meta.get("deletionGracePeriodSeconds"):
-        meta["deletionGracePeriodSeconds"], meta["deletionTimestamp"] = 0, call.time
-    if call.resource.kind == "Namespace":
-        _terminate(obj)
     if waits or graceful:
         if obj != before and not call.dry_run:
             _write(call, obj)
         return Written(obj), False
     if not call.dry_run:
-        if meta.get("deletionGracePeriodSeconds"):
-            # The last word of a graceful deletion is a change of its own, then the object goes.
-            meta["deletionGracePeriodSeconds"] = 0
-            _write(call, obj)
-        call.server.remove(call.resource.key, call.key(meta["name"]), obj, call.now)
+        if obj != before:
+            _write(call, obj)  # the last word of a deletion is a change of its own, then the object goes
+        meta["resourceVersion"] = call.server.remove(call.resource.key, call.key(meta["name"]), obj, call.now)
         strategy.after_delete(call, obj)
     return Written(obj), True
 
@@ -106,8 +112,24 @@ def _write(call: Call, obj: Json) -> None:
     call.server.write(call.resource.key, call.key(obj["metadata"]["name"]), obj, call.now)
 
 
-def _terminate(obj: Json) -> None:
-    obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
+_PROPAGATING = frozenset({"orphan", "foregroundDeletion"})
+
+
+def _is_over(namespace: Json) -> bool:
+    """Whether a namespace is terminating and nothing of it is left: then its deletion is as any object's."""
+    return bool(namespace["metadata"].get("deletionTimestamp")) and not (namespace.get("spec") or {}).get("finalizers")
+
+
+def _terminate(call: Call, obj: Json, options: DeleteOptions) -> Written:
+    """The first deletion of a namespace starts its end; another changes nothing while the end goes on."""
+    meta = obj["metadata"]
+    if not meta.get("deletionTimestamp"):
+        meta["deletionTimestamp"] = call.time
+        _set_finalizers(meta, options)
+        obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
+        if not call.dry_run:
+            _write(call, obj)
+    return Written(obj)
 
 
 def _begin_grace(call: Call, obj: Json, options: DeleteOptions) -> bool:
@@ -124,32 +146,32 @@ def _begin_grace(call: Call, obj: Json, options: DeleteOptions) -> bool:
         grace = 0
     if meta.get("deletionTimestamp"):
         return _shorten_grace(meta, grace, call)
-    if not grace:
-        return False
+    grace = grace or 0
     meta["deletionTimestamp"] = gotime.from_seconds(call.now + grace)
     meta["deletionGracePeriodSeconds"] = grace
     if meta.get("generation"):
         meta["generation"] += 1
-    return True
+    return grace > 0
 
 
 def _shorten_grace(meta: Json, grace: int | None, call: Call) -> bool:
     """A pod that is going already: a shorter grace wins, 0 ends it, a longer one changes nothing."""
     period = meta.get("deletionGracePeriodSeconds")
-    if grace == 0 or not period:
+    if not period:
+        return False
+    if grace == 0:
+        meta["deletionTimestamp"], meta["deletionGracePeriodSeconds"] = call.time, 0
         return False
     if grace is not None and grace < period:
-        started = gotime.seconds(meta["deletionTimestamp"]) - period
-        meta["deletionTimestamp"] = gotime.from_seconds(started + grace)
-        meta["deletionGracePeriodSeconds"] = grace
+        end = gotime.seconds(meta["deletionTimestamp"]) - period + grace
+        meta["deletionTimestamp"] = gotime.from_seconds(max(end, int(call.now)))
+        meta["deletionGracePeriodSeconds"] = grace if end >= call.now else 1
     return True
 
 
 def _set_finalizers(meta: Json, options: DeleteOptions) -> None:
     """Propagation becomes a finalizer that the garbage collector acts on."""
-    kept = [
-        f for f in meta.get("finalizers") or [] if f not in ("orphan", "foregroundDeletion") or not options.propagation
-    ]
+    kept = [f for f in meta.get("finalizers") or [] if f not in _PROPAGATING or not options.propagation]
     if options.propagation == "Orphan":
         kept.append("orphan")
     elif options.propagation == "Foreground":
@@ -169,6 +191,7 @@ def delete_collection(call: Call, options: DeleteOptions, listed: ListOptions, n
         if not chosen.picks(entry.data):
             continue
         obj = load(entry.data)
+        out.append(resource.from_storage(obj) if resource.from_storage else obj)
         one = Call(call.server, call.request, resource, key.rpartition("/")[0], call.now, call.dry_run)
-        out.append(_delete(one, obj, options)[0].obj)
+        _delete(one, load(entry.data), options)
     return out

@@ -81,7 +81,7 @@ def show(path: Path) -> str:
 # ---- walking ----------------------------------------------------------------------------------------------------
 def resolve(node: TypeNode, value: Any) -> TypeNode:
     """The type of a value whose schema says nothing follows from its form."""
-    if node.code == "json":
+    if node.code == "json" and not node.atomic:
         if isinstance(value, dict):
             return _ANY_MAP
         return _ANY_LIST if isinstance(value, list) else ANY
@@ -266,20 +266,67 @@ def _merge_lists(live: list[Any], applied: list[Any], node: TypeNode) -> list[An
     return out
 
 
-def remove(value: Any, node: TypeNode, gone: FieldSet, path: Path = ()) -> Any:
-    """The object without the fields at these paths."""
+def with_fields(paths: FieldSet, node: TypeNode) -> FieldSet:
+    """The set and every declared field that something of the set is below (not map keys nor list items)."""
+    out: set[Path] = set(paths)
+    for path in paths:
+        at = node
+        for depth, step in enumerate(path, 1):
+            if step.startswith("f:"):
+                at, declared = child(at, step[2:])
+                if declared:
+                    out.add(path[:depth])
+            else:
+                at = at.elem or ANY
+    return frozenset(out)
+
+
+class _Gone:
+    """Paths to take away, as a tree: which steps go, and what goes below the others."""
+
+    __slots__ = ("below", "here")
+
+    def __init__(self) -> None:
+        self.here: set[str] = set()
+        self.below: dict[str, _Gone] = {}
+
+
+def remove(value: Any, node: TypeNode, gone: FieldSet) -> Any:
+    """The object without the fields at these paths; a container that something was taken from and that is empty is
+    None."""
+    root = _Gone()
+    for path in gone:
+        if not path:
+            continue
+        at = root
+        for step in path[:-1]:
+            at = at.below.setdefault(step, _Gone())
+        at.here.add(path[-1])
+    return _remove(value, node, root) if gone else value
+
+
+def _remove(value: Any, node: TypeNode, gone: _Gone) -> Any:
     node = resolve(node, value)
     if is_leaf(node):
         return value
     if isinstance(value, dict):
-        return {
-            name: remove(item, child(node, name)[0], gone, (*path, "f:" + name))
-            for name, item in value.items()
-            if (*path, "f:" + name) not in gone
-        }
+        fields: Json = {}
+        for name, item in value.items():
+            step = "f:" + name
+            if step in gone.here:
+                continue
+            deeper = gone.below.get(step)
+            fields[name] = item if deeper is None else _remove(item, child(node, name)[0], deeper)
+        return fields or None
     if isinstance(value, list):
-        kept = ((item, (*path, item_step(node, item))) for item in value)
-        return [remove(item, node.elem or ANY, gone, below) for item, below in kept if below not in gone]
+        items: list[Any] = []
+        for item in value:
+            step = item_step(node, item)
+            if step in gone.here:
+                continue
+            deeper = gone.below.get(step)
+            items.append(item if deeper is None else _remove(item, node.elem or ANY, deeper))
+        return items or None
     return value
 
 

@@ -94,6 +94,14 @@ def _without(paths: FieldSet, reset: tuple[Path, ...]) -> FieldSet:
     return frozenset(p for p in paths - _STRIPPED if not any(p[: len(r)] == r for r in reset))
 
 
+def record(obj: Json, entries: list[Json]) -> None:
+    """Put a record of owners into an object; an empty one is left out."""
+    if entries:
+        obj["metadata"]["managedFields"] = entries
+    else:
+        obj["metadata"].pop("managedFields", None)
+
+
 def bare(obj: Json) -> Json:
     """The object without its record of owners."""
     metadata = obj.get("metadata")
@@ -135,7 +143,7 @@ def conflict_error(conflicts: dict[Manager, FieldSet]) -> ApiError:
         using = f" using {key.version}" if key.operation == "Update" else ""
         subresource = f' with subresource "{key.subresource}"' if key.subresource else ""
         who = f'"{key.name}"{subresource}{using}'
-        for path in sorted(conflicts[key], key=_order):
+        for path in _ordered(conflicts[key]):
             shown = fieldsets.show(path)
             groups.setdefault(who, []).append(shown)
             causes.append({"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": shown})
@@ -148,22 +156,52 @@ def conflict_error(conflicts: dict[Manager, FieldSet]) -> ApiError:
     return ApiError(409, "Conflict", message, {"causes": causes})
 
 
-def _order(path: Path) -> tuple[Any, ...]:
-    """Set members before children, as upstream iterates."""
-    return (len(path), path)
+def _ordered(paths: FieldSet) -> list[Path]:
+    """At each level what is a member itself, then what lies below: as upstream iterates."""
+    inner = {path[:depth] for path in paths for depth in range(1, len(path))}
+
+    def order(path: Path) -> list[tuple[bool, str]]:
+        steps = [(path[:depth] in inner, path[depth - 1]) for depth in range(1, len(path) + 1)]
+        steps[-1] = (False, path[-1])
+        return steps
+
+    return sorted(paths, key=order)
 
 
 def updated(
     old: Json | None, new: Json, node: TypeNode, manager: Manager, now: str, reset: tuple[Path, ...] = ()
 ) -> list[Json]:
-    """metadata.managedFields after a create, update or patch."""
-    given = (new.get("metadata") or {}).get("managedFields")
-    entries = given if given is not None else (old or {}).get("metadata", {}).get("managedFields")
-    if given == [] or (isinstance(given, list) and len(given) == 1 and not any(given[0].values())):
-        return []  # a client resets the record with an empty list
-    owners = read(entries)
+    """metadata.managedFields after a create, update or patch.
+
+    An object whose record is empty (a client emptied it) is followed again only from its first apply on.
+    """
+    owners = _given_or_live(old, new, manager)
+    if old is not None and not owners:
+        return []
     before = bare(old) if old is not None else zero(node)
-    update = _update(before, bare(new), node, owners, manager, True)
+    return write(_folded(_taken(_Change(before, bare(new), node), owners, manager, now, reset)))
+
+
+def _given_or_live(old: Json | None, new: Json, manager: Manager) -> Owners:
+    """The record that a request carries, unless it carries none or goes to a sub-resource; an empty one resets it."""
+    live = read((old or {}).get("metadata", {}).get("managedFields"))
+    given = (new.get("metadata") or {}).get("managedFields")
+    if given is None or (manager.subresource and old is not None):
+        return live
+    if not given or (len(given) == 1 and not any(given[0].values())):
+        return {}
+    return read(given) or live
+
+
+class _Change(NamedTuple):
+    before: Json
+    after: Json
+    node: TypeNode
+
+
+def _taken(change: _Change, owners: Owners, manager: Manager, now: str, reset: tuple[Path, ...]) -> Owners:
+    """The owners after a manager made a change."""
+    update = _update(*change, owners, manager, True)
     mine = owners.get(manager, Owned(frozenset(), "")).fields
     fields = (mine - update.compared.removed) | update.compared.modified | update.compared.added
     fields = _without(fields, reset)
@@ -172,20 +210,27 @@ def updated(
     if fields:
         time = owners[manager].time if manager in owners and owners[manager].fields == fields else now
         out[manager] = Owned(fields, time)
-    return write(_folded(out))
+    return out
 
 
 def _folded(owners: Owners) -> Owners:
-    """At most so many updaters; the oldest are folded into `ancient-changes`."""
-    updaters = sorted((m for m in owners if m.operation == "Update"), key=lambda m: owners[m].time)
-    surplus = updaters[: max(0, len(updaters) - _MOST_UPDATERS)]
-    if not surplus:
-        return owners
-    out = {m: o for m, o in owners.items() if m not in surplus}
-    for key in surplus:
+    """At most so many updaters; the oldest two or more of a version are folded into `ancient-changes`."""
+    updaters = sorted((m for m in owners if m.operation == "Update"), key=lambda m: (owners[m].time, m))
+    left = len(updaters)
+    out, first = dict(owners), dict[str, Manager]()
+    for key in updaters:
+        if left <= _MOST_UPDATERS:
+            break
+        if key.version not in first:
+            first[key.version] = key
+            continue
         ancient = Manager("ancient-changes", "Update", key.version)
-        before = out.get(ancient, Owned(frozenset(), owners[key].time))
-        out[ancient] = Owned(before.fields | owners[key].fields, owners[key].time)
+        if ancient not in out:
+            out[ancient] = out.pop(first[key.version])
+        out[ancient] = Owned(out[ancient].fields | out[key].fields, out[key].time)
+        if key != ancient:
+            del out[key]
+        left -= 1
     return out
 
 
@@ -200,13 +245,17 @@ def apply(live: Json, config: Json, node: TypeNode, manager: Manager, options: A
     """Server-side apply of a configuration onto a live object (the zero object when there is none)."""
     owners = read(live.get("metadata", {}).get("managedFields"))
     live = bare(live)
+    if not owners and (live.get("metadata") or {}).get("uid"):
+        first = Manager("before-first-apply", "Update", manager.version, manager.subresource)
+        owners = _taken(_Change(zero(node), live, node), {}, first, options.now, options.reset)
     merged: Json = fieldsets.merge(live, config, node)
     last = owners.get(manager)
-    mine = _without(fieldsets.to_set(config, node), options.reset)
+    named = fieldsets.to_set(config, node)
+    mine = _without(named, options.reset)
     time = last.time if last is not None and last.fields == mine else options.now
     owners[manager] = Owned(mine, time)
     if last is not None:
-        merged = _prune(merged, node, last.fields, owners)
+        merged = _prune(merged, node, last.fields, named.union(*(o.fields for o in owners.values())))
     update = _update(live, merged, node, owners, manager, options.force)
     return Applied(merged, write(update.owners))
 
@@ -217,12 +266,19 @@ class ApplyOptions(NamedTuple):
     reset: tuple[Path, ...] = ()
 
 
-def _prune(merged: Json, node: TypeNode, last: FieldSet, owners: Owners) -> Json:
-    """Fields that this manager used to apply, left out now, and that nobody else owns, go."""
-    owned: set[Path] = set()
-    for entry in owners.values():
-        for path in entry.fields:
-            owned.update(path[:i] for i in range(1, len(path) + 1))
-    gone = frozenset(p for p in last if p not in owned)
-    out: Json = fieldsets.remove(merged, node, gone)
+def _prune(merged: Json, node: TypeNode, last: FieldSet, owned: FieldSet) -> Json:
+    """Fields that this manager used to apply, left out now, and that nobody else owns, go.
+
+    A declared field goes with all that was below it, what others own is put back, and so is what this manager
+    never owned: in the three steps of structured-merge-diff's `prune`.
+    """
+
+    def named(value: Json) -> FieldSet:
+        return fieldsets.with_fields(fieldsets.to_set(value, node), node)
+
+    whole, last = named(merged), fieldsets.with_fields(last, node)
+    owned = fieldsets.with_fields(owned, node)
+    left = fieldsets.remove(merged, node, last)
+    left = fieldsets.remove(merged, node, whole - (named(left or {}) | owned))
+    out: Json = fieldsets.remove(merged, node, (whole - named(left or {})) & last) or {}
     return out

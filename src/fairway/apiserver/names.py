@@ -89,7 +89,7 @@ def qualified_name_messages(text: str) -> tuple[str, ...]:
     prefix, slash, name = text.rpartition("/")
     if text.count("/") > 1:
         return (
-            "a qualified name "
+            "a valid label key "
             + _QUALIFIED_WORDS.removesuffix("'" + _QUALIFIED + "')")
             + "'"
             + _QUALIFIED

@@ -35,8 +35,12 @@ def _manager_errors(manager: str) -> list[FieldError]:
     out: list[FieldError] = []
     if len(manager.encode()) > 128:
         out.append(too_long("fieldManager", 128))
-    if any(not c.isprintable() for c in manager):
-        out.append(invalid("fieldManager", manager, "should only contain printable characters"))
+    at = 0
+    for letter in manager:
+        if not letter.isprintable():
+            words = f"invalid character U+{ord(letter):04X} (at position {at})"
+            out.append(invalid("fieldManager", manager, words))
+        at += len(letter.encode())
     return out
 
 
@@ -143,6 +147,8 @@ def _watch_errors(options: ListOptions) -> list[FieldError]:
                     "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
                 )
             )
+            if options.match:
+                out.append(unsupported("resourceVersionMatch", options.match, ("NotOlderThan",)))
         if options.token:
             out.append(forbidden("continue", "continue is forbidden when sendInitialEvents is provided"))
     elif options.match:

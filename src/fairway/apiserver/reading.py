@@ -15,7 +15,7 @@ from fairway.apiserver.kinds.base import Resource
 from fairway.apiserver.options import ListOptions
 from fairway.apiserver.request import Json, Response
 from fairway.apiserver.store import Entry, TooOldError
-from fairway.apiserver.tables import table_of
+from fairway.apiserver.tables import table_form, table_of
 
 
 class _Meta(msgspec.Struct):
@@ -94,7 +94,7 @@ def one(call: Call, data: bytes, shape: Shape, code: int = 200) -> Response:
         return Response(code, render(resource, data), shape.content_type)
     obj = decode(data)
     if shape.form is Form.TABLE:
-        table = table_of(resource, [obj], call.now, include=call.request.first("includeObject", "Metadata"))
+        table = table_of(resource, [obj], call.now, table_form(call.request.first("includeObject"), shape.version))
         table = {
             "kind": "Table",
             "apiVersion": shape.version,
@@ -125,10 +125,8 @@ def check_version(text: str, current: int, verb: str) -> int | None:
     if not text:
         return None
     if not text.isdigit():
-        word = f'strconv.ParseUint: parsing "{text}": invalid syntax'
-        if verb == "watch":
-            raise errors.plain_internal(word)
-        raise errors.bad_request(f'resourceVersion: Invalid value: "{text}": {word}')
+        word = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise errors.plain_internal(word) if verb == "watch" else errors.bad_request(word)
     if int(text) > current and verb != "watch":
         raise errors.too_large_version(int(text), current)
     return int(text)
@@ -144,6 +142,8 @@ def _parse_token(text: str) -> _Token:
     head = "invalid continue token: continue key is not valid: "
     if (bad := next((i for i, c in enumerate(text) if not (c.isalnum() and c.isascii()) and c not in "-_"), -1)) >= 0:
         raise errors.bad_request(f"{head}illegal base64 data at input byte {bad}")
+    if len(text) % 4 == 1:
+        raise errors.bad_request(f"{head}illegal base64 data at input byte {len(text) - 1}")
     try:
         token = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except ValueError as error:
@@ -238,11 +238,11 @@ def list_objects(call: Call, options: ListOptions, shape: Shape, namespace: str,
 
 def _shaped_list(call: Call, shape: Shape, meta: Json, datas: list[bytes]) -> bytes:
     if shape.form is Form.TABLE:
-        include = call.request.first("includeObject", "Metadata")
-        table = table_of(call.resource, map(decode, datas), call.now, include=include)
+        form = table_form(call.request.first("includeObject"), shape.version)
+        table = table_of(call.resource, map(decode, datas), call.now, form)
         return encode({"kind": "Table", "apiVersion": shape.version, "metadata": meta, **table})
     head = {"kind": "PartialObjectMetadata", "apiVersion": shape.version}
-    items = [{**head, "metadata": decode(d)["metadata"]} for d in datas]
+    items = [{**head, "metadata": decode(d)["metadata"]} for d in datas] or None
     return encode({"kind": "PartialObjectMetadataList", "apiVersion": shape.version, "metadata": meta, "items": items})
 
 
@@ -261,11 +261,11 @@ def event_renderer(call: Call, shape: Shape) -> Callable[[bytes, bool], bytes]:
             return encode(body)
 
         return partial
-    include = call.request.first("includeObject", "Metadata")
+    form = table_form(call.request.first("includeObject"), shape.version)
 
     def table(data: bytes, first: bool) -> bytes:
         obj = decode(data)
-        rows = table_of(resource, [obj], call.server.env.now(), include=include)
+        rows = table_of(resource, [obj], call.server.env.now(), form)
         if not first:
             rows["columnDefinitions"] = None
         meta = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}

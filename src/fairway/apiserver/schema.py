@@ -122,7 +122,9 @@ def _type(code: str) -> TypeNode:
         return node
     if code[0] == "#":
         return builtin(code[1:])
-    return TypeNode(code)
+    node = TypeNode(code)
+    node.atomic = code == "json"  # what is embedded raw is owned as a whole
+    return node
 
 
 def zero(node: TypeNode) -> Any:

@@ -104,7 +104,7 @@ def scale(call: Call, name: str) -> Response:
     if version:
         obj["metadata"]["resourceVersion"] = version
     manager = Manager(options.manager, "Update", call.resource.api_version, "scale")
-    obj["metadata"]["managedFields"] = managed.updated(old, obj, call.resource.type, manager, call.time)
+    managed.record(obj, managed.updated(old, obj, call.resource.type, manager, call.time))
     written = finish(call, obj, entry, old, Update(name, options))
     return _answer(_scale_of(call, written.obj))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fairway.apiserver import gotime
+from fairway.apiserver import errors, gotime
+from fairway.apiserver.fielderrors import quote
 from fairway.apiserver.request import Json
 
 if TYPE_CHECKING:
@@ -62,8 +63,23 @@ DEFAULT = (
 )
 
 
-def table_of(resource: Resource, objects: Iterable[Json], now: float, *, include: str = "Metadata") -> Json:
-    """columnDefinitions and rows; `include` says what stands beside the cells: Metadata, Object or None."""
+class TableForm(NamedTuple):
+    """`include` says what stands beside the cells: Metadata, Object or None; `version` is the Table's apiVersion."""
+
+    include: str = "Metadata"
+    version: str = "meta.k8s.io/v1"
+
+
+def table_form(asked: str, version: str) -> TableForm:
+    """Raises ApiError for an includeObject that does not exist."""
+    if asked not in ("", "Metadata", "Object", "None"):
+        words = f"Invalid value: {quote(asked)}: must be 'Metadata', 'Object', 'None', or empty"
+        raise errors.bad_request(f"Unable to convert to Table as requested: includeObject: {words}")
+    return TableForm(asked or "Metadata", version)
+
+
+def table_of(resource: Resource, objects: Iterable[Json], now: float, form: TableForm) -> Json:
+    """columnDefinitions and rows."""
     columns = resource.strategy.columns or DEFAULT
     rows: list[Json] = []
     for obj in objects:
@@ -72,7 +88,7 @@ def table_of(resource: Resource, objects: Iterable[Json], now: float, *, include
         conditions = _row_conditions(resource, shown)
         if conditions:
             row["conditions"] = conditions
-        row["object"] = _beside(resource, shown, include)
+        row["object"] = _beside(resource, shown, form)
         rows.append(row)
     headers = [
         {"name": c.name, "type": c.type, "format": c.format, "description": c.description, "priority": c.priority}
@@ -98,9 +114,9 @@ def _row_conditions(resource: Resource, obj: Json) -> list[Json]:
     ]
 
 
-def _beside(resource: Resource, obj: Json, include: str) -> Json | None:
-    if include == "None":
+def _beside(resource: Resource, obj: Json, form: TableForm) -> Json | None:
+    if form.include == "None":
         return None
-    if include == "Object":
+    if form.include == "Object":
         return {"kind": resource.kind, "apiVersion": resource.api_version, **obj}
-    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
+    return {"kind": "PartialObjectMetadata", "apiVersion": form.version, "metadata": obj["metadata"]}

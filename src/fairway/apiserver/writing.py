@@ -24,6 +24,7 @@ _PATCH_TYPES = (
 )
 
 
+_NOT_YET = ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 REJECTED = "the server rejected our request due to an error in our request"
 
 
@@ -84,8 +85,9 @@ def create(call: Call, obj: Json, *, manager: Manager | None = None) -> Written:
     resource = call.resource
     check_namespace(call, obj)
     if manager is not None:
-        entries = managed.updated(None, obj, resource.type, manager, call.time)
-        obj["metadata"]["managedFields"] = entries
+        for name in _NOT_YET:
+            obj["metadata"].pop(name, None)
+        managed.record(obj, managed.updated(None, obj, resource.type, manager, call.time, resource.strategy.reset))
     return _create_prepared(call, obj)
 
 
@@ -93,17 +95,21 @@ def _create_prepared(call: Call, obj: Json) -> Written:
     resource, strategy, meta = call.resource, call.resource.strategy, obj["metadata"]
     check_living(call, meta.get("name", ""))
     strategy.admit(call, obj, None)
-    if meta.get("resourceVersion"):
-        raise errors.plain_internal("resourceVersion should not be set on objects to be created")
     meta["uid"], meta["creationTimestamp"] = call.new_uid(), call.time
-    for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+    for name in _NOT_YET:
         meta.pop(name, None)
     if not meta.get("name") and meta.get("generateName"):
         _generate_name(call, meta)
     strategy.begin_create(call, obj)
     strategy.prepare_create(call, obj)
-    run_invalid(resource, meta.get("name", ""), validate_meta(resource, obj) + strategy.validate(call, obj))
+    own = strategy.validate(call, obj)
+    if strategy.meta_last:
+        run_invalid(resource, meta.get("name", ""), own)
+        own = []
+    run_invalid(resource, meta.get("name", ""), validate_meta(resource, obj) + own)
     call.warn(*strategy.warnings(call, obj, None))
+    if meta.get("resourceVersion", "0").lstrip("0").isdigit():
+        raise errors.plain_internal("resourceVersion should not be set on objects to be created")
     there = call.store.get(resource.key, call.key(meta["name"]))
     if there is not None:
         error = errors.already_exists(resource.plural, resource.group, meta["name"])
@@ -173,9 +179,7 @@ def replace(call: Call, obj: Json, update: Update, manager: Manager) -> Written:
     if uid and uid != old["metadata"].get("uid"):
         why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old['metadata'].get('uid')}"
         raise errors.conflict(resource.plural, resource.group, update.name, why)
-    obj["metadata"]["managedFields"] = managed.updated(
-        old, obj, resource.type, manager, call.time, _reset(call, update)
-    )
+    managed.record(obj, managed.updated(old, obj, resource.type, manager, call.time, _reset(call, update)))
     return finish(call, obj, entry, old, update)
 
 
@@ -267,10 +271,10 @@ def patch(call: Call, update: Update) -> Written:
         raise errors.unsupported_media("415: Unsupported Media Type", {})
     if media == "application/apply-patch+yaml":
         return apply(call, update)
-    document = _parse_patch(request.body)
     found = current(call, update.name)
     if found is None:
         raise errors.not_found(resource.plural, resource.group, update.name)
+    document = _parse_patch(request.body)
     entry, old = found
     full = {"kind": resource.kind, "apiVersion": resource.api_version, **load(encode(old))}
     changed = _changed(full, document, media, resource)
@@ -278,9 +282,7 @@ def patch(call: Call, update: Update) -> Written:
     check_namespace(call, obj)
     check_name(obj, update.name)
     manager = Manager(update.options.manager, "Update", resource.api_version, "status" if update.status else "")
-    obj["metadata"]["managedFields"] = managed.updated(
-        old, obj, resource.type, manager, call.time, _reset(call, update)
-    )
+    managed.record(obj, managed.updated(old, obj, resource.type, manager, call.time, _reset(call, update)))
     return finish(call, obj, entry, old, update)
 
 
@@ -315,9 +317,7 @@ def _changed(full: Json, document: Any, media: str, resource: Resource) -> Json:
         if error.code == 400:
             raise errors.bad_request(str(error)) from None
         if error.code == 422:
-            raise errors.ApiError(
-                422, "Invalid", REJECTED, {"causes": [{"reason": "UnexpectedServerResponse", "message": str(error)}]}
-            ) from None
+            raise errors.ApiError(422, "Invalid", REJECTED, {}) from None
         raise errors.plain_internal(str(error)) from None
 
 
@@ -327,8 +327,12 @@ def _decode_patched(call: Call, changed: Json, document: Any, media: str, update
     strategic = "strategic" in media
     shown = patches.go_map(document) if strategic else encode(changed).decode()
     kind, api_version = changed.get("kind"), changed.get("apiVersion")
-    if (kind, api_version) != (resource.kind, resource.api_version):
-        bodies.check_kind(changed, resource)
+    if not strategic and (kind, api_version) != (resource.kind, resource.api_version):
+        try:
+            bodies.check_kind(changed, resource)
+        except errors.ApiError as error:
+            words = error.message.split(": ", 1)[-1]
+            raise errors.invalid("", "", "", [invalid("patch", shown, words)]) from None
     strict = bodies.Strict(update.options.validation)
     try:
         obj = bodies.typed(changed, resource, strict, b"")
@@ -336,7 +340,7 @@ def _decode_patched(call: Call, changed: Json, document: Any, media: str, update
         words = error.message.split(": ", 1)[1]
         raise errors.invalid("", "", "", [invalid("patch", shown, words)]) from None
     if call.request.body and strict.validation != "Ignore" and media != "application/json-patch+json":
-        strict.found = [f'duplicate field "{d}"' for d in _doubled(call.request.body, document)] + strict.found
+        strict.found = _doubled(call.request.body, document) + strict.found
     if strict.found and strict.validation == "Strict":
         words = f"strict decoding error: {', '.join(strict.found)}"
         raise errors.invalid("", "", "", [invalid("patch", shown, words)])
@@ -346,7 +350,7 @@ def _decode_patched(call: Call, changed: Json, document: Any, media: str, update
 
 
 def _doubled(body: bytes, document: Any) -> list[str]:
-    return decode.duplicates(body) if body.count(b'":') != decode.count_keys(document) else []
+    return decode.strict_errors(body, []) if body.count(b'":') != decode.count_keys(document) else []
 
 
 # ---- apply ------------------------------------------------------------------------------------------------------
@@ -366,7 +370,7 @@ def apply(call: Call, update: Update) -> Written:
     strict = bodies.Strict("Ignore")
     obj = bodies.typed(applied.obj, resource, strict, b"")
     resource.strategy.default(obj)
-    obj["metadata"]["managedFields"] = applied.entries
+    managed.record(obj, applied.entries)
     obj["metadata"]["name"] = update.name
     check_namespace(call, obj)
     if found is None:

@@ -67,6 +67,9 @@ class Strategy:
     name_rule: names.NameRule = staticmethod(names.subdomain_name)
     creates_on_update = False
     needs_version = False  # a PUT must name the version that it replaces
+    meta_last = False  # the kind's own rules come before those of metadata
+    standard_finalizers = True  # a finalizer has a domain or is one of the known ones
+    orphans = False  # a deletion that does not say how leaves the dependents alone
     returns_deleted = False  # DELETE answers with the object, not a Status
     has_generation = False
     has_status = False
@@ -178,10 +181,10 @@ def validate_meta(resource: Resource, obj: Json) -> list[FieldError]:
             out += [invalid("metadata.namespace", namespace, m) for m in names.dns_label_errors(namespace)]
     elif namespace:
         out.append(forbidden("metadata.namespace", "not allowed on this type"))
-    return out + _common_meta(meta)
+    return out + _common_meta(meta, standard=resource.strategy.standard_finalizers)
 
 
-def _common_meta(meta: Json) -> list[FieldError]:
+def _common_meta(meta: Json, *, standard: bool) -> list[FieldError]:
     out: list[FieldError] = []
     if meta.get("generation", 0) < 0:
         out.append(invalid("metadata.generation", meta["generation"], "must be greater than or equal to 0"))
@@ -192,7 +195,7 @@ def _common_meta(meta: Json) -> list[FieldError]:
     if meta.get("ownerReferences"):
         out += _owner_errors(meta["ownerReferences"])
     if meta.get("finalizers"):
-        out += _finalizer_errors(meta["finalizers"])
+        out += _finalizer_errors(meta["finalizers"], standard=standard)
     return out
 
 
@@ -227,11 +230,11 @@ def _owner_errors(owners: list[Json]) -> list[FieldError]:
 _STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 
 
-def _finalizer_errors(finalizers: list[str]) -> list[FieldError]:
+def _finalizer_errors(finalizers: list[str], *, standard: bool) -> list[FieldError]:
     out: list[FieldError] = []
     for name in finalizers:
         out += [invalid("metadata.finalizers", name, m) for m in names.qualified_name_messages(name)]
-    if not out:
+    if not out and standard:
         out += _standard_finalizer_errors(finalizers)
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         words = "finalizer orphan and foregroundDeletion cannot be both set"
@@ -255,7 +258,7 @@ def validate_meta_update(resource: Resource, obj: Json, old: Json) -> list[Field
     out = _meta_update_errors(obj, old)
     if out:
         out = out * (1 + checks)
-    if checks:
+    if checks and resource.strategy.standard_finalizers:
         out += _standard_finalizer_errors(obj["metadata"].get("finalizers") or [])
     return out + validate_meta(resource, obj) * whole
 

@@ -390,7 +390,8 @@ def _controller(obj: Json, _now: float) -> str:
     return _NONE
 
 
-CONTROLLERREVISION = (NAME, Column("Controller", _controller), _count("Revision", "revision"), AGE)
+_revision = _count("Revision", "revision")._replace(type="string")
+CONTROLLERREVISION = (NAME, Column("Controller", _controller), _revision, AGE)
 
 
 # ---- the rest ---------------------------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ def _cell(column: Json) -> Cell:
 def resources_of(crd: Json) -> list[Resource]:
     """A registry entry for each served version."""
     spec = crd["spec"]
-    given = (crd.get("status") or {}).get("acceptedNames") or spec["names"]
+    given = spec["names"]
     out: list[Resource] = []
     for version in spec.get("versions") or []:
         if not version.get("served"):

@@ -8,7 +8,8 @@ import re
 from fairway.apiserver import names
 from fairway.apiserver.context import Call
 from fairway.apiserver.fielderrors import FieldError, forbidden, invalid, required, too_long, unsupported
-from fairway.apiserver.kinds.base import RESET_STATUS, Strategy, get, immutable
+from fairway.apiserver.fieldsets import Path
+from fairway.apiserver.kinds.base import RESET_SPEC, RESET_STATUS, Strategy, get, immutable
 from fairway.apiserver.kinds.service import PROTOCOLS, validate_balancer_status
 from fairway.apiserver.request import Json
 
@@ -341,6 +342,14 @@ class ServiceCIDRStrategy(Strategy):
         if len(was) == 1 and len(new) == 2:
             return immutable(new[0], was[0], "spec.cidrs[0]") + self._cidr_errors(new)
         return [invalid("spec.cidrs", get(obj, "spec", "cidrs"), "field is immutable")]
+
+    def prepare_status(self, call: Call, obj: Json, old: Json) -> None:
+        super().prepare_status(call, obj, old)
+        kept = {k: v for k, v in obj["metadata"].items() if k in ("managedFields", "resourceVersion")}
+        obj["metadata"] = {**{k: v for k, v in old["metadata"].items() if k != "managedFields"}, **kept}
+
+    def status_reset(self) -> tuple[Path, ...]:
+        return (("f:metadata",), *RESET_SPEC)
 
 
 class IPAddressStrategy(Strategy):

@@ -7,7 +7,8 @@ from typing import Any
 from fairway.apiserver import errors
 from fairway.apiserver.context import Call
 from fairway.apiserver.fielderrors import FieldError, forbidden, invalid
-from fairway.apiserver.kinds.base import RESET_STATUS, Strategy
+from fairway.apiserver.fieldsets import Path
+from fairway.apiserver.kinds.base import RESET_SPEC, RESET_STATUS, Strategy
 from fairway.apiserver.kinds.podspec import default_pod_spec, default_requests, pod_spec_errors
 from fairway.apiserver.request import Json
 
@@ -69,8 +70,11 @@ class PodStrategy(Strategy):
         spec = obj["spec"]
         if old is None:
             _admit_account(call, obj)
-            spec.setdefault("priority", 0)
-            spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+            _admit_priority(call, obj)
+        elif spec.get("priority") is None and old["spec"].get("priority") is not None:
+            spec["priority"] = old["spec"]["priority"]
+            if spec.get("preemptionPolicy") is None and old["spec"].get("preemptionPolicy"):
+                spec["preemptionPolicy"] = old["spec"]["preemptionPolicy"]
         tolerations = list(spec.get("tolerations") or [])
         for key in _TOLERATED:
             if not any(_tolerates(t, key) for t in tolerations):
@@ -127,6 +131,9 @@ class PodStrategy(Strategy):
             meta["ownerReferences"] = was["ownerReferences"]
         obj["status"].setdefault("qosClass", qos_class(obj["spec"]))
 
+    def status_reset(self) -> tuple[Path, ...]:
+        return (*RESET_SPEC, ("f:metadata", "f:deletionTimestamp"), ("f:metadata", "f:ownerReferences"))
+
     def fields(self, obj: Json) -> dict[str, str]:
         spec, status = obj.get("spec") or {}, obj.get("status") or {}
         return {
@@ -139,6 +146,37 @@ class PodStrategy(Strategy):
             "status.podIP": status.get("podIP", ""),
             "status.nominatedNodeName": status.get("nominatedNodeName", ""),
         }
+
+
+PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
+
+
+def _admit_priority(call: Call, obj: Json) -> None:
+    """Priority admission: the number is the class's, and a pod may not name another."""
+    spec, name = obj["spec"], obj["metadata"].get("name", "")
+    given, policy = priority_of(call, spec.get("priorityClassName", ""), name)
+    if spec.get("priority") not in (None, given):
+        why = (
+            f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; priority admission "
+            f"controller computed {given} from the given PriorityClass name"
+        )
+        raise errors.forbidden("pods", "", name, why)
+    if spec.get("preemptionPolicy") not in (None, policy):
+        why = (
+            f"the string value of PreemptionPolicy ({spec['preemptionPolicy']}) must not be provided in pod spec; "
+            f"priority admission controller computed {policy} from the given PriorityClass name"
+        )
+        raise errors.forbidden("pods", "", name, why)
+    spec["priority"], spec["preemptionPolicy"] = given, policy
+
+
+def priority_of(call: Call, wanted: str, pod: str) -> tuple[int, str]:
+    """A class's number and preemption policy."""
+    if wanted in PRIORITIES:
+        return PRIORITIES[wanted], "PreemptLowerPriority"
+    if wanted:
+        raise errors.forbidden("pods", "", pod, f"no PriorityClass with name {wanted} was found")
+    return 0, "PreemptLowerPriority"
 
 
 def _tolerates(toleration: Json, key: str) -> bool:

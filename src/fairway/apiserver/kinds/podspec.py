@@ -388,7 +388,7 @@ def template_errors(template: Any, selector: Json | None, path: str) -> list[Fie
     meta, spec = (template or {}).get("metadata") or {}, (template or {}).get("spec") or {}
     out: list[FieldError] = []
     labels = meta.get("labels") or {}
-    if selector is not None and not selector_matches(selector, labels):
+    if not selector_matches(selector, labels):
         out.append(invalid(f"{path}.metadata.labels", labels or None, "`selector` does not match template `labels`"))
     out += names.labels_errors(labels, f"{path}.labels") if labels else []
     out += names.annotations_errors(meta.get("annotations"), f"{path}.annotations")
@@ -398,8 +398,10 @@ def template_errors(template: Any, selector: Json | None, path: str) -> list[Fie
     return out
 
 
-def selector_matches(selector: Json, labels: Json) -> bool:
-    """A LabelSelector against labels."""
+def selector_matches(selector: Json | None, labels: Json) -> bool:
+    """A LabelSelector against labels; none matches nothing."""
+    if selector is None:
+        return False
     if any(labels.get(k) != v for k, v in (selector.get("matchLabels") or {}).items()):
         return False
     for term in selector.get("matchExpressions") or []:

@@ -25,6 +25,9 @@ class NamespaceStrategy(Strategy):
         meta = obj["metadata"]
         if meta.get("name"):
             meta["labels"] = {**(meta.get("labels") or {}), "kubernetes.io/metadata.name": meta["name"]}
+        status = obj.setdefault("status", {})
+        if not status.get("phase"):
+            status["phase"] = "Active"
 
     def prepare_create(self, call: Call, obj: Json) -> None:
         self.default(obj)
@@ -220,6 +223,7 @@ class ServiceAccountStrategy(Strategy):
 
 # ---- Lease ---------------------------------------------------------------------------------------------------------
 class LeaseStrategy(Strategy):
+    standard_finalizers = False
     needs_version = True
     creates_on_update = True
 
@@ -273,6 +277,7 @@ class EventStrategy(Strategy):
     """v1 Event, with the lax rules that it always had."""
 
     name_rule = staticmethod(names.path_segment_name)
+    meta_last = True
     creates_on_update = True
     selectable = (
         "involvedObject.kind",
@@ -405,10 +410,17 @@ def _series_errors(core: Json) -> list[FieldError]:
 
 class ControllerRevisionStrategy(Strategy):
     def validate(self, call: Call, obj: Json) -> list[FieldError]:
-        out: list[FieldError] = []
-        if obj.get("revision", 0) < 0:
-            out.append(invalid("revision", obj["revision"], "must be greater than or equal to 0"))
+        out = self._revision_errors(obj)
+        if obj.get("data") is None:
+            out.append(required("data", "data is mandatory"))
+        elif not isinstance(obj["data"], dict):
+            out.append(required("data", "data must be a valid JSON object"))
         return out
 
+    def _revision_errors(self, obj: Json) -> list[FieldError]:
+        if obj.get("revision", 0) < 0:
+            return [invalid("revision", obj["revision"], "must be greater than or equal to 0")]
+        return []
+
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
-        return self.validate(call, obj) + immutable(obj.get("data"), old.get("data"), "data")
+        return self._revision_errors(obj) + immutable(obj.get("data"), old.get("data"), "data")

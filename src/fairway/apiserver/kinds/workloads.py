@@ -8,7 +8,8 @@ from typing import Any
 from fairway.apiserver import names
 from fairway.apiserver.context import Call
 from fairway.apiserver.fielderrors import FieldError, forbidden, invalid, required, unsupported
-from fairway.apiserver.kinds.base import RESET_STATUS, Strategy, immutable
+from fairway.apiserver.fieldsets import Path
+from fairway.apiserver.kinds.base import RESET_SPEC, RESET_STATUS, Strategy, _keep, immutable
 from fairway.apiserver.kinds.podspec import default_pod_spec, selector_matches, template_errors
 from fairway.apiserver.request import Json
 
@@ -49,7 +50,8 @@ class WorkloadStrategy(Strategy):
         selector, path = spec.get("selector"), "spec.selector"
         out: list[FieldError] = []
         if selector is None:
-            out.append(required(path))
+            if self.word != "daemonset":
+                out.append(required(path))
         else:
             wrong = names.label_selector_errors(selector, path)
             out += wrong
@@ -152,6 +154,13 @@ class DeploymentStrategy(WorkloadStrategy):
         )
         obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + (1 if changed else 0)
 
+    def prepare_status(self, call: Call, obj: Json, old: Json) -> None:
+        super().prepare_status(call, obj, old)
+        _keep(obj["metadata"], old["metadata"], "labels")
+
+    def status_reset(self) -> tuple[Path, ...]:
+        return (*RESET_SPEC, ("f:metadata", "f:labels"))
+
 
 class ReplicaSetStrategy(WorkloadStrategy):
     word = "deployment"  # its words, for both
@@ -172,6 +181,7 @@ class ReplicationControllerStrategy(ReplicaSetStrategy):
     """v1: its selector is a plain map, and the template may be missing (which is an error of its own)."""
 
     needs_template = False
+    orphans = True
 
     def default_spec(self, obj: Json, spec: Json) -> None:
         super().default_spec(obj, spec)
@@ -278,6 +288,9 @@ class DaemonSetStrategy(WorkloadStrategy):
         meta["annotations"] = {**(meta.get("annotations") or {}), _TEMPLATE_GENERATION: str(number)}
 
     def default_spec(self, obj: Json, spec: Json) -> None:
+        meta = obj["metadata"]
+        if not (meta.get("annotations") or {}).get(_TEMPLATE_GENERATION, "").isdigit():
+            meta["annotations"] = {**(meta.get("annotations") or {}), _TEMPLATE_GENERATION: "0"}
         strategy = spec.setdefault("updateStrategy", {})
         strategy.setdefault("type", "RollingUpdate")
         if strategy["type"] == "RollingUpdate":
@@ -288,6 +301,11 @@ class DaemonSetStrategy(WorkloadStrategy):
                 rolling["maxSurge"] = 0
         if spec.get("revisionHistoryLimit") is None:
             spec["revisionHistoryLimit"] = 10
+
+    def prepare_status(self, call: Call, obj: Json, old: Json) -> None:
+        super().prepare_status(call, obj, old)
+        number = (old["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION, "1")
+        obj["metadata"]["annotations"][_TEMPLATE_GENERATION] = number
 
     def prepare_create(self, call: Call, obj: Json) -> None:
         super().prepare_create(call, obj)
