@@ -321,7 +321,7 @@ class Api:
         return Response(200, encode({**body, "details": {k: v for k, v in details.items() if v}}))
 
     def _delete_collection(self, call: Call, route: Route) -> Response:
-        options = options_of(call.request, call.resource)
+        options = options_of(call.request, call.resource, many=True)
         call.dry_run = options.dry_run
         version = call.store.version
         deleted = delete_collection(call, options, list_options(call.request, watch=False), route.namespace)

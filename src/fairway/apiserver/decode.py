@@ -202,7 +202,7 @@ def _base64(raw: str) -> str:
     try:
         data = binascii.a2b_base64(raw.replace("\n", "").replace("\r", ""), strict_mode=True) if raw else b""
     except ValueError:  # binascii.Error is one
-        at = next((i for i, c in enumerate(raw) if not (c.isalnum() or c in "+/=")), len(raw))
+        at = next((i for i, c in enumerate(raw) if not (c.isalnum() or c in "+/=")), len(raw) // 4 * 4)
         raise TypeMismatch(f"illegal base64 data at input byte {at}") from None
     return binascii.b2a_base64(data, newline=False).decode()
 

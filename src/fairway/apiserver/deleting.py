@@ -15,7 +15,7 @@ from fairway.apiserver.schema import builtin
 from fairway.apiserver.writing import Written
 
 
-def options_of(request: Request, resource: Resource) -> DeleteOptions:
+def options_of(request: Request, resource: Resource, *, many: bool = False) -> DeleteOptions:
     """DeleteOptions from the body and the query."""
     body: Json = {}
     if request.body:
@@ -29,9 +29,10 @@ def options_of(request: Request, resource: Resource) -> DeleteOptions:
         try:
             body = decode.Decoder().decode(document, builtin("meta.DeleteOptions"))
         except decode.TypeMismatch as error:
-            raise errors.bad_request(
-                f'DeleteOptions in version "{resource.version}" cannot be handled as a DeleteOptions: {error}'
-            ) from None
+            head = (
+                "" if many else f'DeleteOptions in version "{resource.version}" cannot be handled as a DeleteOptions: '
+            )
+            raise errors.bad_request(f"{head}{error}") from None
     return delete_options(request, body)
 
 
@@ -83,7 +84,8 @@ def _delete(call: Call, obj: Json, options: DeleteOptions) -> tuple[Written, boo
     graceful = _begin_grace(call, obj, options)
     if not options.propagation and strategy.orphans and _PROPAGATING.isdisjoint(meta.get("finalizers") or ()):
         options = options._replace(propagation="Orphan")
-    _set_finalizers(meta, options)
+    if strategy.propagates:
+        _set_finalizers(meta, options)
     waits = bool(meta.get("finalizers"))
     if waits and not meta.get("deletionTimestamp"):
         meta["deletionTimestamp"], meta["deletionGracePeriodSeconds"] = call.time, 0

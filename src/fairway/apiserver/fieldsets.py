@@ -331,23 +331,34 @@ def _remove(value: Any, node: TypeNode, gone: _Gone) -> Any:
 
 
 def undeclared(value: Any, node: TypeNode, path: str = "") -> list[str]:
-    """Paths of fields that the type does not have (`.spec.ports[0].nope`)."""
+    """What is wrong with the fields of a configuration: unknown ones, and list items with one key."""
     if isinstance(value, dict) and node.code == "struct":
         out: list[str] = []
         for name, item in value.items():
             field = node.fields.get(name)
             if field is None and node.elem is None:
-                out.append(f"{path}.{name}")
+                out.append(f"{path}.{name}: field not declared in schema")
             else:
                 out += undeclared(item, field.type if field else node.elem or ANY, f"{path}.{name}")
         return out
     if isinstance(value, dict) and node.code == "map" and node.elem is not None:
         return [p for k, v in value.items() for p in undeclared(v, node.elem, f"{path}.{k}")]
-    if isinstance(value, list) and node.elem is not None:
-        keyed = node.relation == "map"
-        return [
-            p
-            for i, v in enumerate(value)
-            for p in undeclared(v, node.elem, path + (show((item_step(node, v),)) if keyed else f"[{i}]"))
-        ]
+    if isinstance(value, list) and node.code == "list" and node.elem is not None:
+        return _undeclared_items(value, node, node.elem, path)
     return []
+
+
+def _undeclared_items(items: list[Any], node: TypeNode, elem: TypeNode, path: str) -> list[str]:
+    out: list[str] = []
+    seen: set[str] = set()
+    doubled: list[str] = []
+    for i, item in enumerate(items):
+        place = f"[{i}]"
+        if node.relation in ("map", "set") and not node.atomic:
+            step = item_step(node, item)
+            place = show((step,))
+            if step in seen:
+                doubled.append(f"{path}: duplicate entries for key {place}")
+            seen.add(step)
+        out += undeclared(item, elem, path + (place if node.relation != "set" else f"[{i}]"))
+    return out + doubled

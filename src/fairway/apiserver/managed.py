@@ -147,12 +147,12 @@ def conflict_error(conflicts: dict[Manager, FieldSet]) -> ApiError:
             shown = fieldsets.show(path)
             groups.setdefault(who, []).append(shown)
             causes.append({"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": shown})
-    lines = [
-        f"conflict with {who}: {paths[0]}" if len(paths) == 1 else f"conflicts with {who}:\n- " + "\n- ".join(paths)
-        for who, paths in groups.items()
-    ]
-    count = len(causes)
-    message = f"Apply failed with {count} conflict{'' if count == 1 else 's'}: " + "\n".join(lines)
+    if len(causes) == 1:
+        ((who, (path,)),) = groups.items()
+        message = f"Apply failed with 1 conflict: conflict with {who}: {path}"
+    else:
+        lines = [f"conflicts with {who}:\n- " + "\n- ".join(paths) for who, paths in groups.items()]
+        message = f"Apply failed with {len(causes)} conflicts: " + "\n".join(lines)
     return ApiError(409, "Conflict", message, {"causes": causes})
 
 

@@ -135,6 +135,13 @@ def label_1035_name(text: str, prefix: bool) -> list[str]:
     return dns_1035_errors(_masked(text, prefix))
 
 
+def long_name(text: str, prefix: bool) -> list[str]:
+    """A name that the API's declarative rules check: in bytes, and not the prefix of a generated one."""
+    return [
+        m.replace("characters", "bytes") if "no more" in m else m for m in ([] if prefix else subdomain_errors(text))
+    ]
+
+
 def path_segment_name(text: str, prefix: bool) -> list[str]:
     if prefix:
         return []
@@ -145,7 +152,7 @@ def path_segment_name(text: str, prefix: bool) -> list[str]:
 
 def ip_name(text: str, prefix: bool) -> list[str]:
     """Names of IPAddress objects: an address in canonical form."""
-    return ip_messages(text, strict=True) if not prefix else []
+    return ip_messages(text, strict=True)
 
 
 # ---- labels and annotations -------------------------------------------------------------------------------------

@@ -64,6 +64,8 @@ def selection(resource: Resource, options: ListOptions) -> Selection:
     except selectors.SelectorError as error:
         raise errors.bad_request(str(error)) from None
     known = ("metadata.name", "metadata.namespace", *resource.strategy.selectable)
+    if not resource.strategy.selects_namespace:
+        known = ("metadata.name", *resource.strategy.selectable)
     for term in fields:
         if term.field in known:
             continue

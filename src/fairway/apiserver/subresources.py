@@ -127,7 +127,8 @@ def binding(call: Call, name: str) -> Response:
     if not target.get("name"):
         found.append(required("target.name"))
     if found:
-        raise errors.invalid("Binding", "", name, found)
+        texts = [str(e) for e in found]
+        raise errors.plain_internal(texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]")
     _, pod = _found(call, name)
     _check_bindable(pod, name, body)
     spec, status = pod["spec"], pod.setdefault("status", {})

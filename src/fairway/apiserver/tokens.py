@@ -100,7 +100,9 @@ class Authenticator:
         pod = about.get("pod")
         if pod and not self._lives("pods", namespace, pod):
             return None
-        return service_account_user(namespace, account.get("name", ""), account.get("uid", ""), pod)
+        user = service_account_user(namespace, account.get("name", ""), account.get("uid", ""), pod)
+        credential = ("authentication.kubernetes.io/credential-id", (f"JTI={claims.get('jti', '')}",))
+        return user._replace(extra=(credential, *user.extra))
 
     def _lives(self, resource: str, namespace: str, ref: Json) -> bool:
         """The object that the token is bound to is there, and the same one."""

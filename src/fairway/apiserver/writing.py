@@ -178,6 +178,9 @@ def replace(call: Call, obj: Json, update: Update, manager: Manager) -> Written:
     uid = meta.get("uid")
     if uid and uid != old["metadata"].get("uid"):
         why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old['metadata'].get('uid')}"
+        if not resource.namespaced:
+            where = f"/registry/{'minions' if resource.kind == 'Node' else resource.plural}/{update.name}"
+            why = f"StorageError: invalid object, Code: 4, Key: {where}, ResourceVersion: 0, AdditionalErrorMsg: {why}"
         raise errors.conflict(resource.plural, resource.group, update.name, why)
     managed.record(obj, managed.updated(old, obj, resource.type, manager, call.time, _reset(call, update)))
     return finish(call, obj, entry, old, update)
@@ -371,7 +374,8 @@ def apply(call: Call, update: Update) -> Written:
     obj = bodies.typed(applied.obj, resource, strict, b"")
     resource.strategy.default(obj)
     managed.record(obj, applied.entries)
-    obj["metadata"]["name"] = update.name
+    if obj["metadata"].setdefault("name", update.name) != update.name:
+        check_name(obj, update.name)
     check_namespace(call, obj)
     if found is None:
         if update.status:
@@ -399,20 +403,15 @@ def _configuration(call: Call, update: Update) -> Json:
         shown = bodies.go_kind(api_version or "", str(raw.get("kind") or ""))
         raise errors.bad_request(f"invalid object type: {shown}")
     metadata = raw.get("metadata") or {}
-    name = metadata.get("name") if isinstance(metadata, dict) else ""
-    if not name:
-        raise errors.bad_request(
-            f"the name of the object ({update.name} based on URL) was undeterminable: name must be provided"
-        )
-    if name != update.name:
-        raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({update.name})")
+    name = metadata.get("name", "") if isinstance(metadata, dict) else ""
+    if not isinstance(raw.get("metadata"), dict):
+        check_name({"metadata": {}}, update.name)
     if metadata.get("managedFields"):
         raise errors.bad_request("metadata.managedFields must be nil")
     config = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
-    unknown = fieldsets.undeclared(config, resource.type)
-    if unknown:
+    told = fieldsets.undeclared(config, resource.type)
+    if told:
         where = f"({metadata.get('namespace', '')}/{name}; {bodies.go_kind(resource.api_version, resource.kind)})"
-        told = [f"{u}: field not declared in schema" for u in unknown]
         listed = told[0] if len(told) == 1 else "errors:\n" + "\n".join(f"  {w}" for w in told)
         raise errors.plain_internal(f"failed to create typed patch object {where}: {listed}")
     return _checked(config, resource)

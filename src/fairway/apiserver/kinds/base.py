@@ -69,6 +69,8 @@ class Strategy:
     needs_version = False  # a PUT must name the version that it replaces
     meta_last = False  # the kind's own rules come before those of metadata
     standard_finalizers = True  # a finalizer has a domain or is one of the known ones
+    propagates = True  # a deletion may leave work for the garbage collector
+    selects_namespace = True  # metadata.namespace is a field that lists can select by
     orphans = False  # a deletion that does not say how leaves the dependents alone
     returns_deleted = False  # DELETE answers with the object, not a Status
     has_generation = False

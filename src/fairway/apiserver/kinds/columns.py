@@ -486,7 +486,7 @@ def _event(name: str) -> Callable[[Json, float], Any]:
 
 def _target(obj: Json, _now: float) -> str:
     about = _core(obj).get("involvedObject") or {}
-    return "/".join(p for p in (about.get("kind", "").lower(), about.get("name", "")) if p)
+    return f"{about.get('kind', '').lower()}/{about.get('name') or '*'}"
 
 
 def _source(obj: Json, _now: float) -> str:

@@ -149,6 +149,8 @@ def _identity_errors(spec: Json, path: str) -> list[FieldError]:
     out: list[FieldError] = []
     for name, rule in (
         ("serviceAccountName", names.subdomain_errors),
+        ("priorityClassName", names.subdomain_errors),
+        ("runtimeClassName", names.subdomain_errors),
         ("nodeName", names.subdomain_errors),
         ("hostname", names.dns_label_errors),
         ("subdomain", names.dns_label_errors),

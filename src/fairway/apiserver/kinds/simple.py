@@ -17,6 +17,7 @@ class NamespaceStrategy(Strategy):
     name_rule = staticmethod(names.label_name)
     has_status = True
     returns_deleted = True
+    selects_namespace = False
     selectable = ("status.phase",)
     reset = RESET_STATUS
 
@@ -63,8 +64,9 @@ def _make_default_account(call: Call, namespace: str) -> None:
 
 # ---- Node --------------------------------------------------------------------------------------------------------
 class NodeStrategy(Strategy):
-    meta_checks = (2, 1)
+    meta_checks = (1, 1)
     has_status = True
+    selects_namespace = False
     selectable = ("spec.unschedulable",)
     reset = RESET_STATUS
 
@@ -278,6 +280,8 @@ class EventStrategy(Strategy):
 
     name_rule = staticmethod(names.path_segment_name)
     meta_last = True
+    standard_finalizers = False
+    propagates = False
     creates_on_update = True
     selectable = (
         "involvedObject.kind",

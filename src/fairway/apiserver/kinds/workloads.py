@@ -164,7 +164,6 @@ class DeploymentStrategy(WorkloadStrategy):
 
 class ReplicaSetStrategy(WorkloadStrategy):
     word = "deployment"  # its words, for both
-    selectable = ("status.replicas",)
 
     def extra_errors(self, spec: Json) -> list[FieldError]:
         return nonnegative(spec.get("minReadySeconds"), "spec.minReadySeconds")
@@ -182,6 +181,8 @@ class ReplicationControllerStrategy(ReplicaSetStrategy):
 
     needs_template = False
     orphans = True
+    name_rule = staticmethod(names.long_name)
+    selectable = ("status.replicas",)
 
     def default_spec(self, obj: Json, spec: Json) -> None:
         super().default_spec(obj, spec)
