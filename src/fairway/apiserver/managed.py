@@ -148,8 +148,8 @@ def conflict_error(conflicts: dict[Manager, FieldSet]) -> ApiError:
             groups.setdefault(who, []).append(shown)
             causes.append({"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": shown})
     if len(causes) == 1:
-        ((who, (path,)),) = groups.items()
-        message = f"Apply failed with 1 conflict: conflict with {who}: {path}"
+        ((who, shown_paths),) = groups.items()
+        message = f"Apply failed with 1 conflict: conflict with {who}: {shown_paths[0]}"
     else:
         lines = [f"conflicts with {who}:\n- " + "\n- ".join(paths) for who, paths in groups.items()]
         message = f"Apply failed with {len(causes)} conflicts: " + "\n".join(lines)
