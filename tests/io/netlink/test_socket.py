@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -87,6 +88,19 @@ def test_the_kernels_own_words_are_part_of_the_error(route):
     kind = netlink.nest(18, netlink.attribute(1, b"nonesuch"))
     with pytest.raises(KernelError, match="EOPNOTSUPP: Operation not supported; Unknown device type"):
         route.request(RTM_NEWLINK, IFINFO.pack(0, 0, 0, 0, 0) + kind, flags=NLM_F_CREATE, what="a link of no kind")
+
+
+@pytest.mark.kernel
+def test_requests_of_several_threads_each_get_their_own_answer(route):
+    """Pods that start at once have their links made by threads that share one socket."""
+
+    def ask(number: int) -> set[int]:
+        answers = (route.request(RTM_GETLINK, IFINFO.pack(0, 0, 1, 0, 0)) for _ in range(200))
+        return {len(answer) for answer in answers}
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask, number) for number in range(8)]
+        assert [one.result(timeout=30) for one in asked] == [{1}] * 8
 
 
 @pytest.mark.kernel

@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple, Self
@@ -157,6 +158,7 @@ class NetlinkSocket:
         except OSError as error:
             raise UnavailableError(f"the kernel offers no {protocol.name.lower()} netlink: {error.strerror}") from error
         self._sequence = 0
+        self._requests = threading.Lock()
         self._grow(buffer)
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
@@ -231,9 +233,16 @@ class NetlinkSocket:
             raise kernel_error("netlink receive", error.errno or 0) from error
 
     def request(self, kind: int, payload: bytes, *, flags: int = 0, what: str = "netlink request") -> list[Message]:
-        """Send one message and wait until it is acknowledged; returns what the kernel answered before that."""
-        sequence = self.next_sequence()
-        self.send(message(kind, NLM_F_REQUEST | NLM_F_ACK | flags, payload, sequence))
+        """Send one message and wait until it is acknowledged; returns what the kernel answered before that.
+
+        Threads may ask at once; they take turns, since one that waits takes whatever answer comes.
+        """
+        with self._requests:
+            sequence = self.next_sequence()
+            self.send(message(kind, NLM_F_REQUEST | NLM_F_ACK | flags, payload, sequence))
+            return self._answers(sequence, what)
+
+    def _answers(self, sequence: int, what: str) -> list[Message]:
         answers: list[Message] = []
         while True:
             for answer in messages(self.receive()):
