@@ -16,7 +16,9 @@ from fairway.values.address import Prefix
 
 
 def test_a_node_is_registered_ready_with_a_lease_and_again_without_harm(tmp_path: Path) -> None:
-    made = plan(1, Ranges((Prefix.parse("172.31.255.0/24"),), (Prefix.parse("10.244.0.0/16"),))).nodes[0]
+    underlay, pods = ("172.31.255.0/24", "fd00:31::/64"), ("10.244.0.0/16", "fd00:244::/56")
+    ranges = Ranges(tuple(map(Prefix.parse, underlay)), tuple(map(Prefix.parse, pods)))
+    made = plan(1, ranges).nodes[0]
     node = node_object(made, 2, 1 << 30, "amd64")
 
     async def go(config: Path) -> None:
@@ -37,5 +39,7 @@ def test_a_node_is_registered_ready_with_a_lease_and_again_without_harm(tmp_path
         "DiskPressure": "False",
         "PIDPressure": "False",
     }
+    addresses = [one["address"] for one in found["status"]["addresses"] if one["type"] == "InternalIP"]
+    assert addresses == [str(one) for one in made.addresses]
     assert found["spec"]["podCIDR"] == "10.244.0.0/24"
     assert lease["spec"]["holderIdentity"] == "node-1"

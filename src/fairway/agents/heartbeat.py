@@ -53,7 +53,10 @@ class Heartbeat:
         now = rfc3339(self._wall())
         ready = _condition("Ready", "True", "KubeletReady", "the pod agent is posting ready status", now)
         calm = [_condition(kind, "False", "KubeletHasNo" + kind, "", now) for kind in PRESSURES]
-        status = {**self._node.get("status", {}), "conditions": [*calm, ready]}
+        own = self._node.get("status", {})
+        # Addresses are merged by type, of which a dual-stack node has two alike: as kubelet does, they are replaced.
+        addresses = [*own.get("addresses", ()), {"$patch": "replace"}]
+        status = {**own, "addresses": addresses, "conditions": [*calm, ready]}
         path = f"/api/v1/nodes/{self._name}/status"
         await self._api.request("PATCH", path, body=json.dumps({"status": status}).encode(), content_type=STRATEGIC)
 
