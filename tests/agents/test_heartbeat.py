@@ -8,7 +8,7 @@ from pathlib import Path
 
 from api_process import running
 from fairway.agents.heartbeat import LEASES, Heartbeat
-from fairway.cluster.topology import Ranges, node_object, plan
+from fairway.cluster.topology import Machine, Ranges, node_object, plan
 from fairway.io.host.clock import SystemClock
 from fairway.io.kube.client import ApiClient
 from fairway.io.kube.kubeconfig import Kubeconfig
@@ -19,7 +19,7 @@ def test_a_node_is_registered_ready_with_a_lease_and_again_without_harm(tmp_path
     underlay, pods = ("172.31.255.0/24", "fd00:31::/64"), ("10.244.0.0/16", "fd00:244::/56")
     ranges = Ranges(tuple(map(Prefix.parse, underlay)), tuple(map(Prefix.parse, pods)))
     made = plan(1, ranges).nodes[0]
-    node = node_object(made, 2, 1 << 30, "amd64")
+    node = node_object(made, Machine(2, 1 << 30, "amd64"))
 
     async def go(config: Path) -> None:
         async with ApiClient(Kubeconfig.read([config]).connection()) as client:

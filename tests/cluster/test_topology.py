@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairway.cluster.topology import Ranges, Route, node_object, plan
+from fairway.cluster.topology import Machine, Ranges, Route, node_object, plan
 from fairway.values.address import Address, Prefix
 from fairway.values.errors import ConfigError
 
@@ -60,7 +60,9 @@ def test_a_full_underlay_is_used_to_its_last_address() -> None:
 
 
 def test_the_node_object_says_where_it_lies() -> None:
-    tree = node_object(plan(1, ranges()).nodes[0], 2, 4 << 30, "amd64")
+    tree = node_object(plan(1, ranges()).nodes[0], Machine(2, 4 << 30, "amd64", "6.1", "Debian"), "v1.36.3")
     assert tree["metadata"]["labels"]["topology.kubernetes.io/zone"] == "zone-a"
     assert tree["spec"]["podCIDRs"] == ["10.244.0.0/24", "fd00:2::/64"]
+    assert tree["status"]["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 10250}}
+    assert tree["status"]["nodeInfo"]["kubeletVersion"] == "v1.36.3"
     assert tree["status"]["capacity"] == {"cpu": "2", "memory": "4194304Ki", "pods": "110"}

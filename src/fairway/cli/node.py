@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fairway.cli.node_dns import NodeDns
     from fairway.cli.serve import Proxy
     from fairway.cluster.settings import ClusterSettings
-    from fairway.cluster.topology import ClusterNode
+    from fairway.cluster.topology import ClusterNode, Machine
     from fairway.io.containers.hostports import HostPortNetwork
     from fairway.io.containers.machine import PodMachine
     from fairway.io.containers.network import BridgeNetwork
@@ -163,11 +163,10 @@ def dns_part(node: NodeParts) -> list[Work]:
 def registration_part(node: NodeParts) -> list[Work]:
     """The Node object and its Lease."""
     from fairway.agents.heartbeat import Heartbeat
+    from fairway.apiserver.versions import VERSION
     from fairway.cluster.topology import node_object
 
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}
-    arch = machine.get(platform.machine(), platform.machine())
-    tree = node_object(node.node, os.cpu_count() or 1, memory(), arch)
+    tree = node_object(node.node, this_machine(), str(VERSION["gitVersion"]))
     return [Heartbeat(tree, node.api, node.clock, time.time).run()]
 
 
@@ -184,14 +183,15 @@ def link_part(node: NodeParts) -> list[Work]:
 
 def kubelet_part(node: NodeParts) -> list[Work]:
     """The node's own API: logs, exec, attach, port-forward."""
+    from fairway.cluster.topology import KUBELET_PORT
     from fairway.io.http.certificates import server_context
-    from fairway.io.http.kubelet import PORT, KubeletServer
+    from fairway.io.http.kubelet import KubeletServer
 
     async def serve_pods() -> None:
         server = KubeletServer(node.machine, node.pods.pods)
         context = server_context(node.place / "pki")
         for address in node.addresses:
-            await server.listen(address, PORT, context)
+            await server.listen(address, KUBELET_PORT, context)
         await asyncio.get_running_loop().create_future()
 
     return [serve_pods()]
@@ -255,6 +255,21 @@ def _wait_for(*paths: Path) -> None:
     """The control plane, which starts together with the nodes, writes these."""
     while not all(path.exists() for path in paths):
         time.sleep(0.02)
+
+
+def this_machine() -> Machine:
+    """What a node's status says of the machine."""
+    from fairway.cluster.topology import Machine
+
+    words = {"x86_64": "amd64", "aarch64": "arm64"}
+    arch = words.get(platform.machine(), platform.machine())
+    system, ident, boot = "", "", ""
+    with contextlib.suppress(OSError):
+        system = platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        ident = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    return Machine(os.cpu_count() or 1, memory(), arch, platform.release(), system, ident, boot)
 
 
 def memory() -> int:

@@ -15,6 +15,7 @@ POD_BITS: Final = {Family.IPV4: 24, Family.IPV6: 64}
 LONGEST_LINK: Final = 15
 """IFNAMSIZ without its end."""
 MOST_PODS: Final = 110
+KUBELET_PORT: Final = 10250
 
 
 class Ranges(NamedTuple):
@@ -133,17 +134,29 @@ def nth(prefix: Prefix, number: int) -> Address:
     return Address((int.from_bytes(prefix.address, "big") + number).to_bytes(prefix.family.width, "big"))
 
 
-def node_object(node: ClusterNode, cpus: int, memory: int, arch: str) -> dict[str, Any]:
-    """The Node as kubelet registers it (`arch` in Go's words: amd64); its conditions are the node agent's to write."""
+class Machine(NamedTuple):
+    """What a node says of the machine that it is on: `arch` in Go's words (amd64), `memory` in bytes."""
+
+    cpus: int
+    memory: int
+    arch: str
+    kernel: str = ""
+    system: str = ""
+    ident: str = ""
+    boot: str = ""
+
+
+def node_object(node: ClusterNode, machine: Machine, version: str = "") -> dict[str, Any]:
+    """The Node as a kubelet of that version registers it; its conditions are the node agent's to write."""
     labels = {
-        "kubernetes.io/arch": arch,
+        "kubernetes.io/arch": machine.arch,
         "kubernetes.io/hostname": node.name,
         "kubernetes.io/os": "linux",
         "topology.kubernetes.io/region": "local",
         "topology.kubernetes.io/zone": node.zone,
     }
     ranges = [str(one) for one in node.pod_ranges]
-    size = {"cpu": str(cpus), "memory": f"{memory >> 10}Ki", "pods": str(MOST_PODS)}
+    size = {"cpu": str(machine.cpus), "memory": f"{machine.memory >> 10}Ki", "pods": str(MOST_PODS)}
     addresses = [{"type": "InternalIP", "address": str(one)} for one in node.addresses]
     return {
         "apiVersion": "v1",
@@ -154,5 +167,18 @@ def node_object(node: ClusterNode, cpus: int, memory: int, arch: str) -> dict[st
             "addresses": [*addresses, {"type": "Hostname", "address": node.name}],
             "capacity": size,
             "allocatable": size,
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
+            "nodeInfo": {
+                "architecture": machine.arch,
+                "bootID": machine.boot,
+                "containerRuntimeVersion": f"fairway://{version}",
+                "kernelVersion": machine.kernel,
+                "kubeProxyVersion": "",
+                "kubeletVersion": version,
+                "machineID": machine.ident,
+                "operatingSystem": "linux",
+                "osImage": machine.system,
+                "systemUUID": machine.ident,
+            },
         },
     }

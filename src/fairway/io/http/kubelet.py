@@ -24,7 +24,6 @@ from fairway.values.errors import FairwayError
 
 log = logging.getLogger(__name__)
 
-PORT = 10250
 _TEXT = "text/plain; charset=utf-8"
 
 
