@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from fairway.pods.bundle import DEFAULT_CAPABILITIES, Mount, Prepared, config
+from fairway.pods.grants import Grants
 from pod_objects import container, pod
 
 GRANTED = DEFAULT_CAPABILITIES | {"NET_ADMIN"}
@@ -14,7 +15,8 @@ PREPARED = Prepared(
     argv=("sleep", "1"),
     env={"A": "1"},
     mounts=(Mount("/s/b", "/data/deep"), Mount("/s/a", "/data", True)),
-    granted=GRANTED,
+    grants=Grants(GRANTED, oom_score=-500),
+    hostname="web",
 )
 
 
@@ -60,8 +62,29 @@ def test_limits_become_quota_and_bytes() -> None:
     assert resources["memory"] == {"limit": 64 << 20}
 
 
-def test_devices_are_denied_and_secrets_of_proc_masked_unless_privileged() -> None:
-    plain, privileged = tree_of()[0]["linux"], tree_of(securityContext={"privileged": True})[0]["linux"]
-    assert plain["resources"]["devices"] == [{"allow": False, "access": "rwm"}]
-    assert "/proc/kcore" in plain["maskedPaths"]
-    assert privileged["maskedPaths"] == []
+def test_a_privileged_container_rules_its_network_and_not_the_machine() -> None:
+    tree, cuts = tree_of(securityContext={"privileged": True, "runAsUser": 0})
+    linux = tree["linux"]
+    assert [one["access"] for one in linux["resources"]["devices"] if one["allow"] and one["type"] == "b"] == []
+    assert {"/proc/kcore", "/proc/keys"} <= set(linux["maskedPaths"])
+    assert "/proc/sys/kernel" in linux["readonlyPaths"]
+    assert "/proc/sys" not in linux["readonlyPaths"]
+    assert "CAP_NET_ADMIN" in tree["process"]["capabilities"]["effective"]
+    assert len(cuts) == 1
+    assert "SYS_ADMIN" in cuts[0]
+
+
+def test_a_plain_container_has_no_devices_of_its_own_choice() -> None:
+    linux = tree_of()[0]["linux"]
+    assert linux["resources"]["devices"] == [{"allow": False, "access": "rwm"}]
+    assert "/proc/kcore" in linux["maskedPaths"]
+    assert "/proc/sys" in linux["readonlyPaths"]
+
+
+def test_a_limit_that_no_cgroup_enforces_is_left_out_and_named() -> None:
+    one = pod(container(resources={"limits": {"cpu": "1", "memory": "64Mi"}}))
+    bare = PREPARED._replace(grants=Grants(GRANTED, controls=frozenset({"memory"})))
+    tree, cuts = config(one, one.spec.containers[0], bare)
+    assert "cpu" not in tree["linux"]["resources"]
+    assert tree["linux"]["resources"]["memory"] == {"limit": 64 << 20}
+    assert [cut.message for cut in cuts] == ["the limit of cpu is not enforced: no cgroup of this machine controls it"]

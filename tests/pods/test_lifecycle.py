@@ -258,7 +258,7 @@ def test_an_answer_for_an_earlier_run_is_ignored() -> None:
     assert story.condition("Ready") == "False"
 
 
-def test_a_deleted_pod_is_not_ready_at_once_and_removed_when_all_has_ended() -> None:
+def test_a_deleted_pod_is_ready_while_it_runs_and_removed_when_all_has_ended() -> None:
     story = Story(pod(container("a"), container("b")))
     story.poll()
     story.run("a")
@@ -266,8 +266,9 @@ def test_a_deleted_pod_is_not_ready_at_once_and_removed_when_all_has_ended() -> 
     story.delete(5)
     stops = story.poll()
     assert [(a.container.name, a.grace) for a in stops if isinstance(a, Stop)] == [("a", 5.0), ("b", 5.0)]
-    assert story.condition("Ready") == "False"
+    assert story.condition("Ready") == "True"
     story.exit(0, "a")
+    assert story.condition("Ready") == "False"
     assert story.names() == []
     story.exit(143, "b")
     assert story.names() == ["gone"]
@@ -318,7 +319,7 @@ def test_a_start_that_failed_is_tried_again_later_and_counts_no_restart() -> Non
     story.life.start_failed("main", 1, Waiting("CreateContainerConfigError", 'secret "x" not found'), story.now)
     assert story.status()["containerStatuses"][0]["state"]["waiting"]["reason"] == "CreateContainerConfigError"
     assert story.names() == []
-    assert story.names(1) == ["+main"]
+    assert story.names(5) == ["+main"]
     story.run()
     assert story.life.records["main"].restarts == 0
 

@@ -9,25 +9,33 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 from fairway.agents.api import ApiReader, Query
 from fairway.agents.clock import Clock
 from fairway.agents.feed import Change, Feed
+from fairway.agents.pod_events import EventTeller
 from fairway.agents.reflector import Reflector
-from fairway.kube.podspec import NODE_POD, Container, NodePod, Probe
+from fairway.kube.podspec import NODE_POD, Container, Handler, NodePod, Probe
 from fairway.kube.status import ApiStatusError, ApiUnreachableError, ConflictError, NotFoundError
-from fairway.pods.lifecycle import Action, Happening, PodLife, Remove, RunProbe, Start, Stop
+from fairway.pods.grants import rejection
+from fairway.pods.lifecycle import Action, Happening, PodLife, Remove, RunHook, RunProbe, Start, Stop
 from fairway.pods.records import Terminated, Waiting
-from fairway.pods.status import Place, pod_phase, pod_status, rfc3339
+from fairway.pods.status import Place, pod_phase, pod_status
 from fairway.values.errors import FairwayError
 from fairway.values.names import ObjectName
 
 log = logging.getLogger(__name__)
 
-STRATEGIC: str = "application/strategic-merge-patch+json"
-RETRY: float = 1.0
+STRATEGIC: Final = "application/strategic-merge-patch+json"
+RETRY: Final = 1.0
+LONGEST_RETRY: Final = 16.0
+REFRESH: Final = 20.0
+"""Seconds between two looks at what a pod's volumes are made of."""
+LONGEST_HOOK: Final = 3600.0
+STARTED_AND_ENDED: Final = 128
+"""Exit code of a container whose program could not be run (containerd's StartError)."""
 
 
 class PodApi(ApiReader, Protocol):
@@ -46,20 +54,58 @@ class StartError(FairwayError):
         self.reason = reason
 
 
+class PrepareError(FairwayError):
+    """The pod's network or volumes could not be made; `reason` is that of the event."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Started(NamedTuple):
+    """A container that runs."""
+
+    ident: str
+    cuts: tuple[str, ...] = ()
+    """What it asked for and this machine did not grant."""
+
+
+class Ended(NamedTuple):
+    """How a container has ended."""
+
+    code: int
+    reason: str
+    message: str = ""
+
+
+class Findings(NamedTuple):
+    """What was seen while a pod's volumes were refreshed."""
+
+    eviction: str = ""
+    """Why the pod must go."""
+    warnings: tuple[str, ...] = ()
+
+
 class Machine(Protocol):
     """Runs containers. Every method may be called for several pods at once."""
 
     async def prepare(self, pod: NodePod) -> tuple[str, ...]:
-        """Make the pod's network; returns its addresses. Raises FairwayError; may be asked again."""
+        """Make the pod's volumes and network; returns its addresses. Raises PrepareError; may be asked again."""
 
-    async def start(self, pod: NodePod, container: Container, run: int) -> str:
-        """Start one container; returns its id. Raises StartError."""
+    async def refresh(self, pod: NodePod) -> Findings:
+        """Bring the files of its volumes up to date."""
 
-    async def wait(self, uid: str, name: str) -> int:
-        """Return the exit code when the container has ended."""
+    async def start(self, pod: NodePod, container: Container, run: int) -> Started:
+        """Start one container. Raises StartError."""
 
-    async def stop(self, pod: NodePod, container: Container, grace: float) -> None:
-        """End it: hook, SIGTERM, SIGKILL."""
+    async def wait(self, uid: str, name: str) -> Ended:
+        """Return when the container has ended."""
+
+    async def stop(self, pod: NodePod, container: Container, grace: float) -> str:
+        """End it: hook, SIGTERM, SIGKILL; returns what was wrong with the hook."""
+
+    async def hook(self, pod: NodePod, container: Container, hook: Handler, seconds: float) -> str:
+        """Run a hook; returns what was wrong."""
 
     async def probe(self, pod: NodePod, container: Container, probe: Probe) -> str:
         """Ask once; returns what is wrong, empty when nothing is."""
@@ -88,6 +134,7 @@ class PodAgent:
         self._workers: dict[str, Worker] = {}
         self._names: dict[ObjectName, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._teller = EventTeller(node, effects.api, effects.wall)
         feed = Feed(NODE_POD, self, fields=f"spec.nodeName={node}")
         self.reflector = Reflector(effects.api, feed, effects.clock, effects.random)
 
@@ -125,7 +172,7 @@ class PodAgent:
         uid = pod.metadata.uid
         worker = self._workers.get(uid)
         if worker is None:
-            worker = self._workers[uid] = Worker(pod, self._host_ips, self._effects)
+            worker = self._workers[uid] = Worker(pod, self._host_ips, self._effects, self._teller)
             task = asyncio.ensure_future(worker.run())
             self._tasks.add(task)
             task.add_done_callback(lambda done: self._ended(uid, done))
@@ -148,8 +195,8 @@ def _name(pod: NodePod) -> ObjectName:
 class Worker:
     """One pod: performs what its life asks for, one task an action."""
 
-    def __init__(self, pod: NodePod, host_ips: tuple[str, ...], effects: Effects) -> None:
-        self._effects = effects
+    def __init__(self, pod: NodePod, host_ips: tuple[str, ...], effects: Effects, teller: EventTeller) -> None:
+        self._effects, self._teller = effects, teller
         self.life = PodLife(pod, effects.wall())
         self._place = Place(host_ips)
         self._woken = asyncio.Event()
@@ -157,12 +204,16 @@ class Worker:
         self._written: dict[str, Any] = {}
         self._is_known = True
         """The API still has the pod."""
+        self._preparing: asyncio.Task[None] | None = None
 
     # -- what others tell
 
     def update(self, pod: NodePod) -> None:
+        old, new = self.life.pod.metadata, pod.metadata
         self.life.update(pod, self._effects.wall())
         self._woken.set()
+        if self.life.is_admitted and (old.labels, old.annotations) != (new.labels, new.annotations):
+            self._spawn(self._refresh())
 
     def vanished(self) -> None:
         self._is_known = False
@@ -173,20 +224,31 @@ class Worker:
 
     async def run(self) -> None:
         """Until the pod is gone."""
-        if self.life.pod.status.phase in ("Succeeded", "Failed") and not self.life.is_leaving:
+        life = self.life
+        if life.pod.status.phase in ("Succeeded", "Failed"):
             # It ended before this agent began; only its removal is left to do.
-            self.life.fail("", "")
+            life.fail("", "")
             await self._until_leaving()
-        self._spawn(self._prepare())
+            await self._remove()
+            return
+        life.resume(self._effects.wall())
+        if (no := rejection(life.pod)) is not None:
+            life.fail(*no)
+            self._spawn(self._tell(Happening("Warning", *no)))
+        else:
+            self._preparing = self._spawn(self._prepare())
+            self._spawn(self._keep_fresh())
         try:
-            while not self.life.is_removed:
+            while not life.is_removed:
                 self._woken.clear()
-                actions = self.life.poll(self._effects.wall())
-                for action in actions:
+                for action in life.poll(self._effects.wall()):
                     self._perform(action)
                 await self._write_status()
-                if not self.life.is_removed:
+                if not life.is_removed:
                     await self._rest()
+            if self._preparing is not None:
+                self._preparing.cancel()
+                await asyncio.gather(self._preparing, return_exceptions=True)
             await self._remove()
         finally:
             for task in self._tasks:
@@ -218,16 +280,19 @@ class Worker:
             case Start(container, run):
                 self._spawn(self._start(container, run))
             case Stop(container, _, grace):
-                self._spawn(self._effects.machine.stop(self.life.pod, container, grace))
+                self._spawn(self._stop(container, grace))
+            case RunHook(container, run):
+                self._spawn(self._hook(container, run))
             case RunProbe():
                 self._spawn(self._probe(action))
             case Remove():
                 pass
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -238,31 +303,74 @@ class Worker:
     # -- actions
 
     async def _prepare(self) -> None:
+        delay = RETRY
         while not self.life.is_leaving:
             try:
                 addresses = await self._effects.machine.prepare(self.life.pod)
-            except FairwayError as error:
+            except PrepareError as error:
                 self.life.held_back("ContainerCreating", str(error))
-                await self._tell(Happening("Warning", "FailedCreatePodSandBox", str(error)))
-                await self._effects.clock.sleep(RETRY)
+                await self._tell(Happening("Warning", error.reason, str(error)))
+                await self._effects.clock.sleep(delay)
+                delay = min(delay * 2, LONGEST_RETRY)
                 continue
             self._place = self._place._replace(pod_ips=addresses)
             self.life.admitted()
             return
 
+    async def _keep_fresh(self) -> None:
+        while True:
+            await self._effects.clock.sleep(REFRESH)
+            if self.life.is_admitted and not self.life.has_ended:
+                await self._refresh()
+
+    async def _refresh(self) -> None:
+        found = await self._effects.machine.refresh(self.life.pod)
+        for words in found.warnings:
+            await self._tell(Happening("Warning", "LogsLost", words))
+        if found.eviction:
+            self.life.fail("Evicted", found.eviction)
+            self._woken.set()
+            await self._tell(Happening("Warning", "Evicted", found.eviction))
+
     async def _start(self, container: Container, run: int) -> None:
         machine, wall, uid = self._effects.machine, self._effects.wall, self.life.pod.metadata.uid
+        about = self.life.records[container.name].field
         try:
-            ident = await machine.start(self.life.pod, container, run)
+            started = await machine.start(self.life.pod, container, run)
         except StartError as error:
-            self.life.start_failed(container.name, run, Waiting(error.reason, str(error)), wall())
+            await self._not_started(container, run, error)
             return
+        await self._tell(Happening("Normal", "Pulled", _pulled(container), about))
         began = wall()
-        self.life.started(container.name, run, ident, began)
+        for words in started.cuts:
+            await self._tell(Happening("Warning", "NotGranted", words, about))
+        self.life.started(container.name, run, started.ident, began)
         self._woken.set()
-        code = await machine.wait(uid, container.name)
-        end = Terminated(code, "Error" if code else "Completed", began, wall(), ident)
+        end = await machine.wait(uid, container.name)
+        terminated = Terminated(end.code, end.reason, began, wall(), started.ident, end.message)
+        self.life.exited(container.name, run, terminated)
+
+    async def _not_started(self, container: Container, run: int, error: StartError) -> None:
+        about, now = self.life.records[container.name].field, self._effects.wall()
+        if error.reason != "StartError":
+            self.life.start_failed(container.name, run, Waiting(error.reason, str(error)), now)
+            return
+        # As containerd has it: such a container has been, and has ended at once.
+        await self._tell(Happening("Normal", "Pulled", _pulled(container), about))
+        await self._tell(Happening("Warning", "Failed", f"Error: {error}", about))
+        end = Terminated(STARTED_AND_ENDED, error.reason, 0.0, now, "", str(error))
         self.life.exited(container.name, run, end)
+
+    async def _stop(self, container: Container, grace: float) -> None:
+        if await self._effects.machine.stop(self.life.pod, container, grace):
+            about = self.life.records[container.name].field
+            await self._tell(Happening("Warning", "FailedPreStopHook", "PreStopHook failed", about))
+
+    async def _hook(self, container: Container, run: int) -> None:
+        hook = container.lifecycle.post_start
+        assert hook is not None
+        problem = await self._effects.machine.hook(self.life.pod, container, hook, LONGEST_HOOK)
+        self.life.hooked(container.name, run, problem, self._effects.wall())
 
     async def _probe(self, action: RunProbe) -> None:
         problem = await self._effects.machine.probe(self.life.pod, action.container, action.probe)
@@ -307,24 +415,11 @@ class Worker:
             log.info("pod=%s phase=%s msg='status written'", self.life.pod.full_name, pod_phase(self.life))
 
     async def _tell(self, happening: Happening) -> None:
-        meta, now = self.life.pod.metadata, rfc3339(self._effects.wall())
-        reference = {"apiVersion": "v1", "kind": "Pod", "namespace": meta.namespace, "name": meta.name, "uid": meta.uid}
-        event = {
-            "metadata": {"generateName": f"{meta.name}.", "namespace": meta.namespace},
-            "involvedObject": reference,
-            "type": happening.type,
-            "reason": happening.reason,
-            "message": happening.message[:1024],
-            "source": {"component": "kubelet", "host": self.life.pod.spec.node_name},
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-        }
-        path = f"/api/v1/namespaces/{meta.namespace}/events"
-        try:
-            await self._effects.api.request("POST", path, body=json.dumps(event).encode())
-        except (ApiStatusError, ApiUnreachableError) as error:
-            log.debug("pod=%s msg='event lost' error='%s'", self.life.pod.full_name, error)
+        await self._teller.tell(self.life.pod, happening)
+
+
+def _pulled(container: Container) -> str:
+    return f'Container image "{container.image}" already present on machine and can be accessed by the pod'
 
 
 def _timeless(status: dict[str, Any]) -> dict[str, Any]:

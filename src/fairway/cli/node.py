@@ -85,7 +85,7 @@ class NodeParts:
         from fairway.cli.images import image_table
         from fairway.cli.node_network import make_dns, make_host_ports
         from fairway.io.containers.hostports import HostPortNetwork
-        from fairway.io.containers.machine import PodMachine
+        from fairway.io.containers.machine import Offer, PodMachine
         from fairway.io.containers.network import BridgeNetwork
         from fairway.io.host.clock import SystemClock
         from fairway.io.kube.podobjects import PodObjects
@@ -113,7 +113,7 @@ class NodeParts:
         resolver = Resolver(dns, DOMAIN, node_resolvers(settings).servers, searches, options)
         objects = PodObjects(api, self.proxy.state)
         images = image_table(f"{name}={path}" for name, path in sorted(settings.images.items()))
-        self.machine: PodMachine = PodMachine(self.place, facts, resolver, images, self.pod_network, objects)
+        self.machine: PodMachine = PodMachine(self.place, facts, Offer(resolver, images), self.pod_network, objects)
         effects = Effects(api, self.machine, self.clock, time.time, random.random)
         self.pods: PodAgent = PodAgent(node.name, self.addresses, effects)
 
@@ -188,7 +188,7 @@ def kubelet_part(node: NodeParts) -> list[Work]:
     from fairway.io.http.kubelet import KubeletServer
 
     async def serve_pods() -> None:
-        server = KubeletServer(node.machine, node.pods.pods)
+        server = KubeletServer(node.machine.streams, node.pods.pods)
         context = server_context(node.place / "pki")
         for address in node.addresses:
             await server.listen(address, KUBELET_PORT, context)

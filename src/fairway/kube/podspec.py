@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -16,6 +16,8 @@ from fairway.kube.decode import Kind, Raw
 from fairway.kube.meta import schema_error
 
 Text = dict[str, str]
+Strange = dict[str, Any]
+"""A part that this project never looks into."""
 
 
 class RestartPolicy(Enum):
@@ -104,6 +106,11 @@ class TcpSocketAction(_Part, frozen=True):
     host: str | None = None
 
 
+class GrpcAction(_Part, frozen=True):
+    port: int
+    service: str | None = None
+
+
 class SleepAction(_Part, frozen=True):
     seconds: int = 0
 
@@ -112,6 +119,7 @@ class Probe(_Part, frozen=True):
     exec: ExecAction | None = None
     http_get: HttpGetAction | None = None
     tcp_socket: TcpSocketAction | None = None
+    grpc: GrpcAction | None = None
     initial_delay_seconds: int = 0
     timeout_seconds: int = 1
     period_seconds: int = 10
@@ -284,7 +292,7 @@ class HostPath(_Part, frozen=True):
 
 
 class Volume(_Part, frozen=True):
-    """One of its sources is set; none of these means a kind of volume that this node does not have."""
+    """One of its sources is set. Those that come after `host_path` are known by name alone: no node here has them."""
 
     name: str
     empty_dir: EmptyDir | None = None
@@ -293,6 +301,24 @@ class Volume(_Part, frozen=True):
     downward_api: DownwardVolume | None = msgspec.field(name="downwardAPI", default=None)
     projected: ProjectedVolume | None = None
     host_path: HostPath | None = None
+    persistent_volume_claim: Strange | None = None
+    csi: Strange | None = None
+    ephemeral: Strange | None = None
+    image: Strange | None = None
+    nfs: Strange | None = None
+    iscsi: Strange | None = None
+    fc: Strange | None = None
+    git_repo: Strange | None = None
+    flex_volume: Strange | None = None
+
+    @property
+    def foreign_kind(self) -> str:
+        """The source, as YAML has it, of a volume that is none of the first six; empty otherwise."""
+        own = ("empty_dir", "config_map", "secret", "downward_api", "projected", "host_path")
+        if any(getattr(self, one) is not None for one in own):
+            return ""
+        names = zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True)
+        return next((shown for name, shown in names if name != "name" and getattr(self, name) is not None), "unknown")
 
 
 class HostAlias(_Part, frozen=True):
@@ -315,6 +341,10 @@ class ReadinessGate(_Part, frozen=True):
     condition_type: str
 
 
+class PodOs(_Part, frozen=True):
+    name: str = ""
+
+
 class PodSpec(_Part, frozen=True):
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] | None = None
@@ -324,6 +354,9 @@ class PodSpec(_Part, frozen=True):
     hostname: str | None = None
     subdomain: str | None = None
     host_network: bool | None = None
+    host_pid: bool | None = msgspec.field(name="hostPID", default=None)
+    host_ipc: bool | None = msgspec.field(name="hostIPC", default=None)
+    share_process_namespace: bool | None = None
     set_hostname_as_fqdn: bool | None = msgspec.field(name="setHostnameAsFQDN", default=None)
     restart_policy: RestartPolicy = RestartPolicy.ALWAYS
     termination_grace_period_seconds: int = 30
@@ -335,6 +368,7 @@ class PodSpec(_Part, frozen=True):
     readiness_gates: tuple[ReadinessGate, ...] | None = None
     security_context: PodSecurityContext = PodSecurityContext()
     service_account_name: str = "default"
+    os: PodOs | None = None
 
 
 class PodMeta(_Part, frozen=True):
@@ -344,6 +378,7 @@ class PodMeta(_Part, frozen=True):
     labels: Text | None = None
     annotations: Text | None = None
     resource_version: str = ""
+    generation: int = 0
     deletion_timestamp: datetime | None = None
     deletion_grace_period_seconds: int | None = None
 
@@ -356,11 +391,49 @@ class PodCondition(_Part, frozen=True):
     last_transition_time: datetime | None = None
 
 
+class TerminatedStatus(_Part, frozen=True):
+    exit_code: int = 0
+    reason: str | None = None
+    message: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    container_id: str = msgspec.field(name="containerID", default="")
+
+
+class RunningStatus(_Part, frozen=True):
+    started_at: datetime | None = None
+
+
+class StateStatus(_Part, frozen=True):
+    running: RunningStatus | None = None
+    terminated: TerminatedStatus | None = None
+
+
+class ContainerStatus(_Part, frozen=True):
+    name: str
+    restart_count: int = 0
+    container_id: str = msgspec.field(name="containerID", default="")
+    state: StateStatus = StateStatus()
+    last_state: StateStatus = StateStatus()
+
+
 class ObservedStatus(_Part, frozen=True):
-    """What the API has of the status: conditions of others (readiness gates) and whether the pod has ended."""
+    """What the API has of the status: conditions of others (readiness gates), and what ran before this node process."""
 
     phase: str = ""
+    start_time: datetime | None = None
     conditions: tuple[PodCondition, ...] | None = None
+    container_statuses: tuple[ContainerStatus, ...] | None = None
+    init_container_statuses: tuple[ContainerStatus, ...] | None = None
+    ephemeral_container_statuses: tuple[ContainerStatus, ...] | None = None
+
+    @property
+    def all_containers(self) -> tuple[ContainerStatus, ...]:
+        return (
+            *(self.init_container_statuses or ()),
+            *(self.container_statuses or ()),
+            *(self.ephemeral_container_statuses or ()),
+        )
 
 
 class NodePod(_Part, frozen=True):

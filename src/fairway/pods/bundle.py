@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from fairway.kube.podspec import Container, NodePod
 from fairway.kube.quantity import parse_quantity
+from fairway.pods.grants import WITHHELD, Grants, oom_score
 
 Tree = dict[str, Any]
 
@@ -35,6 +36,12 @@ MASKED_PATHS: Final = (
     "/sys/firmware",
 )
 READONLY_PATHS: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+PRIVILEGED_READONLY_PATHS: Final = (
+    *("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sysrq-trigger"),
+    *(f"/proc/sys/{name}" for name in ("abi", "debug", "dev", "fs", "kernel", "vm")),
+)
+"""The machine's own knobs: a program named there (core_pattern) would run outside of every container."""
+PRIVILEGED_DEVICES: Final = (("/dev/fuse", 10, 229), ("/dev/net/tun", 10, 200))
 
 
 class Mount(NamedTuple):
@@ -57,8 +64,10 @@ class Prepared(NamedTuple):
     argv: tuple[str, ...]
     env: Mapping[str, str]
     mounts: tuple[Mount, ...]
-    granted: frozenset[str]
-    """Capabilities of the machine, without CAP_."""
+    grants: Grants
+    hostname: str
+    memory: int = 0
+    """Of the machine, in bytes."""
     is_terminal: bool = False
     pid: str = ""
     """Path of another container's process namespace; empty for one of its own."""
@@ -75,14 +84,16 @@ class Cut(NamedTuple):
 def config(pod: NodePod, container: Container, prepared: Prepared) -> tuple[Tree, tuple[Cut, ...]]:
     """The whole config.json, and what was left out."""
     security = container.security_context
-    capabilities, cuts = _capabilities(container, prepared.granted)
+    capabilities, cuts = _capabilities(container, prepared.grants.capabilities)
+    resources, uncontrolled = _resources(container, prepared.grants.controls)
+    cuts += uncontrolled
     is_privileged = bool(security.privileged)
     tree: Tree = {
         "ociVersion": "1.0.2",
         "process": _process(pod, container, prepared, capabilities),
         "root": {"path": prepared.rootfs, "readonly": bool(security.read_only_root_filesystem)},
-        "hostname": pod.host_name,
-        "mounts": _mounts(prepared, is_privileged=is_privileged),
+        "hostname": prepared.hostname,
+        "mounts": _mounts(prepared),
         "linux": {
             "cgroupsPath": prepared.cgroup,
             "namespaces": [
@@ -92,11 +103,16 @@ def config(pod: NodePod, container: Container, prepared: Prepared) -> tuple[Tree
                 {"type": "ipc", "path": prepared.ipc} if prepared.ipc else {"type": "ipc"},
                 {"type": "network", "path": prepared.network},
             ],
-            "resources": _resources(container),
-            "maskedPaths": [] if is_privileged else list(MASKED_PATHS),
-            "readonlyPaths": [] if is_privileged else list(READONLY_PATHS),
+            "resources": resources,
+            "maskedPaths": list(MASKED_PATHS),
+            "readonlyPaths": list(PRIVILEGED_READONLY_PATHS if is_privileged else READONLY_PATHS),
         },
     }
+    if is_privileged:
+        tree["linux"]["devices"] = [
+            {"path": path, "type": "c", "major": major, "minor": minor, "fileMode": 0o666}
+            for path, major, minor in PRIVILEGED_DEVICES
+        ]
     if sysctls := pod.spec.security_context.sysctls:
         tree["linux"]["sysctl"] = {one.name: one.value for one in sysctls}
     return tree, tuple(cuts)
@@ -107,7 +123,7 @@ def _process(pod: NodePod, container: Container, prepared: Prepared, capabilitie
     user = own.run_as_user if own.run_as_user is not None else shared.run_as_user
     group = own.run_as_group if own.run_as_group is not None else shared.run_as_group
     groups = [*(shared.supplemental_groups or ()), *([shared.fs_group] if shared.fs_group is not None else [])]
-    env = {"PATH": PATH, "HOSTNAME": pod.host_name, "HOME": "/root" if not user else "/", **prepared.env}
+    env = {"PATH": PATH, "HOSTNAME": prepared.hostname, "HOME": "/root" if not user else "/", **prepared.env}
     if prepared.is_terminal:
         env.setdefault("TERM", "xterm")
     held = capabilities if not user else []
@@ -120,13 +136,16 @@ def _process(pod: NodePod, container: Container, prepared: Prepared, capabilitie
         "cwd": container.working_dir or prepared.working_dir,
         "capabilities": sets,
         "noNewPrivileges": own.allow_privilege_escalation is False,
+        # Without CAP_SYS_RESOURCE a score can only grow.
+        "oomScoreAdj": max(oom_score(pod, container, prepared.memory), prepared.grants.oom_score),
     }
 
 
 def _capabilities(container: Container, granted: frozenset[str]) -> tuple[list[str], list[Cut]]:
     security = container.security_context
     if security.privileged:
-        return [f"CAP_{name}" for name in sorted(granted)], []
+        cuts = [Cut(f"privileged is granted over the pod alone, without {', '.join(sorted(WITHHELD))}")]
+        return [f"CAP_{name}" for name in sorted(granted)], cuts
     asked = security.capabilities
     dropped = {_bare(name) for name in (asked.drop if asked else None) or ()}
     added = {_bare(name) for name in (asked.add if asked else None) or ()}
@@ -140,16 +159,15 @@ def _bare(name: str) -> str:
     return name.upper().removeprefix("CAP_")
 
 
-def _mounts(prepared: Prepared, *, is_privileged: bool) -> list[Tree]:
+def _mounts(prepared: Prepared) -> list[Tree]:
     strict = ["nosuid", "noexec", "nodev"]
-    sys_mode = "rw" if is_privileged else "ro"
     found = [
         _mount("/proc", "proc", "proc", strict),
         _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
         _mount("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
-        _mount("/dev/shm", "tmpfs", "shm", [*strict, "mode=1777", "size=65536k"]),  # noqa: S108 - the container's own
         _mount("/dev/mqueue", "mqueue", "mqueue", strict),
-        _mount("/sys", "sysfs", "sysfs", [*strict, sys_mode]),
+        # Never writable: a program named in it (uevent_helper) would run outside of every container.
+        _mount("/sys", "sysfs", "sysfs", [*strict, "ro"]),
     ]
     for one in sorted(prepared.mounts, key=lambda mount: mount.target.count("/")):
         mode = "ro" if one.is_read_only else "rw"
@@ -161,21 +179,26 @@ def _mount(target: str, kind: str, source: str, options: list[str]) -> Tree:
     return {"destination": target, "type": kind, "source": source, "options": options}
 
 
-def _resources(container: Container) -> Tree:
+def _resources(container: Container, controls: frozenset[str]) -> tuple[Tree, list[Cut]]:
     """Limits that every version of cgroups knows; devices are those that a container always has."""
     limits = container.resources.limits or {}
     requests = container.resources.requests or {}
+    devices: list[Tree] = [{"allow": False, "access": "rwm"}]
     if container.security_context.privileged:
-        tree: Tree = {"devices": [{"allow": True, "access": "rwm"}]}
-    else:
-        tree = {"devices": [{"allow": False, "access": "rwm"}]}
+        devices += [
+            {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
+            for _, major, minor in PRIVILEGED_DEVICES
+        ]
+    tree: Tree = {"devices": devices}
+    missing = sorted({"cpu", "memory"} & set(limits) - controls)
+    cuts = [Cut(f"the limit of {name} is not enforced: no cgroup of this machine controls it") for name in missing]
     cpu: Tree = {}
-    if "cpu" in limits:
+    if "cpu" in limits and "cpu" in controls:
         cpu |= {"period": 100_000, "quota": max(int(parse_quantity(limits["cpu"]) * 100_000), 1000)}
-    if "cpu" in requests:
+    if "cpu" in requests and "cpu" in controls:
         cpu["shares"] = max(int(parse_quantity(requests["cpu"]) * 1024), 2)
     if cpu:
         tree["cpu"] = cpu
-    if "memory" in limits:
+    if "memory" in limits and "memory" in controls:
         tree["memory"] = {"limit": int(parse_quantity(limits["memory"]))}
-    return tree
+    return tree, cuts

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from fairway.kube.podspec import DnsPolicy, NodePod
+from fairway.values.errors import FairwayError
 
 MOST_NAMESERVERS: Final = 3
 MOST_SEARCHES: Final = 32
@@ -102,6 +103,27 @@ def hosts_file(pod: NodePod, addresses: Sequence[str], domain: str, host_text: s
         text += "\n# Entries added by HostAliases.\n"
         text += "".join(f"{alias.ip}\t{chr(9).join(alias.hostnames or ())}\n" for alias in aliases)
     return text
+
+
+LONGEST_HOST_NAME: Final = 64
+
+
+class HostNameError(FairwayError):
+    """A pod wants to be called by its full name, and the kernel has no room for it."""
+
+
+def uts_name(pod: NodePod, node: str, domain: str) -> str:
+    """What `hostname` says in the pod. Raises HostNameError."""
+    if pod.spec.host_network:
+        return node
+    full = full_host_name(pod, domain).partition("\t")[0]
+    if not pod.spec.set_hostname_as_fqdn:
+        return pod.host_name
+    if len(full) > LONGEST_HOST_NAME:
+        words = "failed to construct FQDN from pod hostname and cluster domain"
+        sizes = f"({LONGEST_HOST_NAME} characters is the max, {len(full)} characters requested)"
+        raise HostNameError(f"{words}, FQDN {full} is too long {sizes}")
+    return full
 
 
 def full_host_name(pod: NodePod, domain: str) -> str:

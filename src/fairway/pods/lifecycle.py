@@ -15,6 +15,8 @@ from fairway.pods.records import Phase, ProbeKind, ProbeState, Record, Role, Run
 SMALLEST_GRACE: Final = 2.0
 """A stop hook that used up the grace period leaves a container these seconds (kubelet's minimum)."""
 BACK_OFF: Final = "CrashLoopBackOff"
+CONFIG_RETRY: Final = 5.0
+"""Somebody may make the missing ConfigMap at any moment."""
 
 
 class Start(NamedTuple):
@@ -31,6 +33,13 @@ class Stop(NamedTuple):
     run: int
     grace: float
     reason: str
+
+
+class RunHook(NamedTuple):
+    """Run the postStart hook of a container that has started; answer with `hooked`."""
+
+    container: Container
+    run: int
 
 
 class RunProbe(NamedTuple):
@@ -52,9 +61,11 @@ class Happening(NamedTuple):
     type: str
     reason: str
     message: str
+    container: str = ""
+    """Field of the pod that it is about, as `spec.containers{main}`."""
 
 
-Action = Start | Stop | RunProbe | Remove | Happening
+Action = Start | Stop | RunHook | RunProbe | Remove | Happening
 
 
 class PodLife:
@@ -62,7 +73,8 @@ class PodLife:
 
     def __init__(self, pod: NodePod, now: float) -> None:
         self.pod = pod
-        self.began = now
+        start = pod.status.start_time
+        self.began = now if start is None else start.timestamp()
         self.deadline: float | None = None
         """When a pod that is being deleted is killed."""
         self.failure: tuple[str, str] | None = None
@@ -72,7 +84,9 @@ class PodLife:
         self.is_removed = False
         self._happenings: list[Happening] = []
         self._is_hurried = False
-        self._doomed: dict[str, ProbeKind] = {}
+        self._doomed: dict[str, ProbeKind | None] = {}
+        """Containers that must end: for a probe, or for a hook (None)."""
+        self._hooks: list[RunHook] = []
         has_init = bool(pod.spec.init_containers)
         first = Waiting("PodInitializing") if has_init else Waiting("ContainerCreating")
         self.records: dict[str, Record] = {}
@@ -98,7 +112,7 @@ class PodLife:
 
     @property
     def _has_begun(self) -> bool:
-        return any(record.run for record in self.of_role(Role.MAIN))
+        return any(record.run > record.resumed for record in self.of_role(Role.MAIN))
 
     @property
     def has_ended(self) -> bool:
@@ -127,22 +141,47 @@ class PodLife:
             return
         record.state = Running(now, container_id)
         record.phase = Phase.STOPPING if record.phase is Phase.STOPPING else Phase.RUNNING
-        record.begin_probes(now)
-        self._tell("Normal", "Started", f"Started container {name}")
+        self._tell_of(record, "Normal", "Created", "Container created")
+        self._tell_of(record, "Normal", "Started", "Container started")
+        if record.spec.lifecycle.post_start is None:
+            record.begin_probes(now)
+        else:
+            self._hooks.append(RunHook(record.spec, run))
+
+    def hooked(self, name: str, run: int, problem: str, now: float) -> None:
+        """The postStart hook has run; until then the container counts as not started."""
+        record = self.records[name]
+        if record.run != run or record.phase is not Phase.RUNNING:
+            return
+        if problem:
+            self._tell_of(record, "Warning", "FailedPostStartHook", "PostStartHook failed")
+            record.wants_restart = True
+            self._doomed[name] = None
+        else:
+            record.begin_probes(now)
+
+    def resume(self, now: float) -> None:
+        """What the API says of containers that ran under a node process before this one; all of them have ended."""
+        for status in self.pod.status.all_containers:
+            if (record := self.records.get(status.name)) is not None:
+                record.resume(status, now)
 
     def start_failed(self, name: str, run: int, waiting: Waiting, now: float) -> None:
         """It could not be created. It is tried again with the same back-off as a crash."""
         record = self.records[name]
         if record.run != run:
             return
-        record.note_end(now)
-        record.not_before = max(record.not_before, now + 1.0)
+        if waiting.reason == "CreateContainerConfigError":
+            record.not_before = now + CONFIG_RETRY
+        else:
+            record.note_end(now)
+            record.not_before = max(record.not_before, now + 1.0)
         record.phase, record.state = Phase.IDLE, waiting
         record.is_started = record.is_ready = False
         record.run -= 1
         record.restarts -= 1 if record.last is not None else 0
         record.wants_restart = True
-        self._tell("Warning", "Failed", f"Error: {waiting.message or waiting.reason}")
+        self._tell_of(record, "Warning", "Failed", f"Error: {waiting.message or waiting.reason}")
 
     def exited(self, name: str, run: int, end: Terminated) -> None:
         record = self.records[name]
@@ -164,7 +203,7 @@ class PodLife:
         state.in_flight = False
         state.next_at = now + max(state.probe.period_seconds, 1)
         if problem:
-            self._tell("Warning", "Unhealthy", f"{kind.value} probe failed: {problem}")
+            self._tell_of(record, "Warning", "Unhealthy", f"{kind.value} probe failed: {problem}")
             state.successes, state.failures = 0, state.failures + 1
             if state.failures >= max(state.probe.failure_threshold, 1):
                 self._judge_failed(record, kind)
@@ -210,7 +249,10 @@ class PodLife:
             self.fail("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
         if self.is_leaving or self.has_ended:
             actions += self._wind_down(now)
+            actions += self._probes(now)
         elif self.is_admitted:
+            hooks, self._hooks = self._hooks, []
+            actions += hooks
             actions += self._kills()
             actions += self._starts(now)
             actions += self._probes(now)
@@ -260,7 +302,8 @@ class PodLife:
         wait = record.not_before - record.failed_at
         meta = self.pod.metadata
         words = f"container={record.name} pod={meta.name}_{meta.namespace}({meta.uid})"
-        self._tell("Warning", "BackOff", f"Back-off restarting failed container {words}")
+        back_off = f"Back-off restarting failed container {record.name} in pod {words.partition(' pod=')[2]}"
+        self._tell_of(record, "Warning", "BackOff", back_off)
         return Waiting(BACK_OFF, f"back-off {_duration(wait)} restarting failed {words}")
 
     def _may_restart(self, record: Record) -> bool:
@@ -274,15 +317,18 @@ class PodLife:
         return policy is RestartPolicy.ALWAYS
 
     def _kills(self) -> Iterator[Action]:
-        """Containers whose liveness or startup probe has failed for good."""
+        """Containers whose liveness or startup probe, or postStart hook, has failed for good."""
         doomed, self._doomed = self._doomed, {}
         for name, kind in doomed.items():
             record = self.records[name]
-            if record.phase is Phase.RUNNING:
-                own = record.probes[kind].probe.termination_grace_period_seconds
-                grace = self.pod.spec.termination_grace_period_seconds if own is None else own
-                reason = f"Container {name} failed {kind.value.lower()} probe, will be restarted"
-                yield self._stop(record, float(grace), reason)
+            if record.phase is not Phase.RUNNING:
+                continue
+            own = record.probes[kind].probe.termination_grace_period_seconds if kind is not None else None
+            grace = self.pod.spec.termination_grace_period_seconds if own is None else own
+            reason = (
+                f"Container {name} failed {kind.value.lower()} probe, will be restarted" if kind is not None else ""
+            )
+            yield self._stop(record, float(grace), reason or "FailedPostStartHook")
 
     def _probes(self, now: float) -> Iterator[Action]:
         for record in self.records.values():
@@ -292,17 +338,21 @@ class PodLife:
                     yield RunProbe(record.spec, state.kind, state.probe, record.run)
 
     def _open_probes(self, record: Record) -> Iterator[ProbeState]:
-        """Those that may run: the startup probe alone until it has succeeded, then the others."""
-        if record.phase is not Phase.RUNNING or self.is_leaving or self.has_ended:
+        """Those that may run: the startup probe alone until it has succeeded, then the others.
+
+        While the pod ends only readiness counts: what still serves is still asked (KEP-1669).
+        """
+        is_ending = self.is_leaving or self.has_ended
+        if not (record.phase is Phase.RUNNING or (is_ending and record.phase is Phase.STOPPING)):
             return
         for kind, state in record.probes.items():
+            if is_ending and kind is not ProbeKind.READINESS:
+                continue
             if (kind is ProbeKind.STARTUP) is (not record.is_started) and not state.in_flight:
                 yield state
 
     def _wind_down(self, now: float) -> Iterator[Action]:
         """Stop what runs, sidecars last and in reverse (KEP-753); then, if deleted, remove the pod."""
-        for record in self.records.values():
-            record.is_ready = record.is_ready and record.role is Role.INIT
         alive = [one for one in self.of_role(Role.INIT, Role.MAIN, Role.EPHEMERAL) if one.is_alive]
         sidecars = [one for one in reversed(self.of_role(Role.SIDECAR)) if one.is_alive]
         for record in alive or sidecars[:1]:
@@ -322,7 +372,7 @@ class PodLife:
 
     def _stop(self, record: Record, grace: float, reason: str) -> Stop:
         record.phase = Phase.STOPPING
-        self._tell("Normal", "Killing", reason)
+        self._tell_of(record, "Normal", "Killing", reason)
         return Stop(record.spec, record.run, grace, reason)
 
     def _judge_failed(self, record: Record, kind: ProbeKind) -> None:
@@ -342,8 +392,8 @@ class PodLife:
             for state in record.probes.values():
                 state.next_at = max(state.next_at, now) if state.kind is not kind else state.next_at
 
-    def _tell(self, kind: str, reason: str, message: str) -> None:
-        self._happenings.append(Happening(kind, reason, message))
+    def _tell_of(self, record: Record, kind: str, reason: str, message: str) -> None:
+        self._happenings.append(Happening(kind, reason, message, record.field))
 
 
 def _is_past(record: Record) -> bool:

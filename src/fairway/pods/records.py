@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
-from fairway.kube.podspec import Container, Probe
+from fairway.kube.podspec import Container, ContainerStatus, Probe, TerminatedStatus
 
 BACKOFF_FIRST: Final = 10.0
 BACKOFF_MOST: Final = 300.0
@@ -83,6 +83,8 @@ class Record:
     restarts: int = 0
     run: int = 0
     """Counts starts; a probe's or hook's answer for another run is stale."""
+    resumed: int = 0
+    """Of these starts, those under a node process before this one."""
     delay: float = 0.0
     not_before: float = 0.0
     failed_at: float = 0.0
@@ -100,6 +102,31 @@ class Record:
     def is_alive(self) -> bool:
         """A process may exist."""
         return self.phase is not Phase.IDLE
+
+    @property
+    def field(self) -> str:
+        """Of the pod, as events name it."""
+        group = {Role.MAIN: "containers", Role.EPHEMERAL: "ephemeralContainers"}.get(self.role, "initContainers")
+        return f"spec.{group}{{{self.name}}}"
+
+    def resume(self, status: ContainerStatus, now: float) -> None:
+        """Take over what the API has of a container that ran before; what ran then has ended unseen."""
+        state = status.state
+        self.restarts = status.restart_count
+        if state.running is not None:
+            began = state.running.started_at
+            start = began.timestamp() if began is not None else now
+            words = "The container could not be located when the pod was terminated"
+            self.state = Terminated(137, "ContainerStatusUnknown", start, now, _bare(status.container_id), words)
+        elif (end := state.terminated or status.last_state.terminated) is not None:
+            self.state = _ended(end, now)
+            self.is_ready = self.role is Role.INIT and end.exit_code == 0
+            self.delay, self.not_before = BACKOFF_FIRST, now + (BACKOFF_FIRST if state.terminated is None else 0.0)
+        else:
+            return
+        self.run = self.resumed = status.restart_count + 1
+        if status.last_state.terminated is not None:
+            self.last = _ended(status.last_state.terminated, now)
 
     def begin_probes(self, now: float) -> None:
         """At the start of a run. A startup probe holds the others back."""
@@ -122,3 +149,13 @@ class Record:
             self.delay = 0.0
         self.not_before = now + self.delay
         self.delay = min(max(self.delay * 2, BACKOFF_FIRST), BACKOFF_MOST)
+
+
+def _ended(status: TerminatedStatus, now: float) -> Terminated:
+    started, finished = (now if one is None else one.timestamp() for one in (status.started_at, status.finished_at))
+    ident, words = _bare(status.container_id), status.message or ""
+    return Terminated(status.exit_code, status.reason or "", started, finished, ident, words)
+
+
+def _bare(container_id: str) -> str:
+    return container_id.partition("://")[2]

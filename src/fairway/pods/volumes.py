@@ -85,6 +85,15 @@ def _projected(pod: NodePod, volume: ProjectedVolume, sources: Sources, node: No
     return Content(tuple(files[path] for path in sorted(files)), tuple(tokens))
 
 
+def token_wishes(pod: NodePod) -> Iterable[tuple[str, TokenWish]]:
+    """All tokens that a pod's volumes ask for, by the volume's name."""
+    for volume in pod.spec.volumes or ():
+        for source in (volume.projected.sources or ()) if volume.projected is not None else ():
+            if source.service_account_token is not None:
+                mode = volume.projected.default_mode if volume.projected is not None else None
+                yield volume.name, _token(source.service_account_token, mode)
+
+
 def _token(token: TokenProjection, mode: int | None) -> TokenWish:
     path = _inside(token.path)
     return TokenWish(path, token.audience or "", token.expiration_seconds, DEFAULT_MODE if mode is None else mode)

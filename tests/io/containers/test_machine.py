@@ -18,7 +18,7 @@ import fairway.io.agnhost
 from api_process import ApiProcess, running
 from fairway.agents.pods import Effects, PodAgent
 from fairway.cli.images import image_table
-from fairway.io.containers.machine import PodMachine
+from fairway.io.containers.machine import Offer, PodMachine
 from fairway.io.host import netns
 from fairway.io.host.clock import SystemClock
 from fairway.io.http.streams import LogOptions, Target
@@ -64,6 +64,9 @@ class Objects:
 
     async def services(self, pod: NodePod) -> Mapping[str, str]:
         return {"WEB_SERVICE_HOST": "10.96.0.9"}
+
+    async def token(self, pod: NodePod, audience: str, seconds: int) -> tuple[str, float]:
+        return f"token for {pod.spec.service_account_name} of {audience}", time.time() + seconds
 
 
 class Node:
@@ -114,6 +117,11 @@ class Node:
             while await self.pod() is not None:  # noqa: ASYNC110 - the API is asked, as kubectl wait would
                 await asyncio.sleep(0.02)
 
+    async def said(self, pod: dict[str, Any]) -> str:
+        """All that its container has said when it has ended."""
+        lines = self.machine.streams.log(self.target(pod), ALL._replace(follow=True))
+        return b"".join([chunk async for chunk in lines]).decode()
+
     def target(self, pod: dict[str, Any]) -> Target:
         return Target("default", "web", "main", pod["metadata"]["uid"])
 
@@ -131,7 +139,7 @@ async def node(api: ApiProcess, folder: Path) -> AsyncIterator[Node]:
     package = str(Path(fairway.io.agnhost.__file__).parent)
     images = image_table()
     images["agnhost"] = agnhost("", package)._replace(layer=images["agnhost"].layer)
-    machine = PodMachine(folder, NodeFacts("node-a"), resolver, images, network, Objects())
+    machine = PodMachine(folder, NodeFacts("node-a"), Offer(resolver, images, probes_inside=True), network, Objects())
     await machine.open()
     connection = Kubeconfig.read([api.folder / "kubeconfig"]).connection()
     async with ApiClient(connection) as client:
@@ -173,7 +181,7 @@ def test_a_pod_becomes_ready_speaks_and_ends_gracefully(api: ApiProcess) -> None
         pod = await one.until(is_ready)
         assert pod["status"]["phase"] == "Running"
         assert pod["status"]["podIP"] == ADDRESS
-        lines = one.machine.log(one.target(pod), ALL._replace(follow=True))
+        lines = one.machine.streams.log(one.target(pod), ALL._replace(follow=True))
         assert await anext(lines) == b"red 10.96.0.9 web\n"
         await one.delete(10)
         assert await anext(lines) == b"bye\n"
@@ -210,7 +218,7 @@ def test_a_job_like_pod_succeeds_and_keeps_its_log(api: ApiProcess) -> None:
     async def story(one: Node) -> None:
         await one.create(container(command=["/bin/echo", "done"]), restartPolicy="Never")
         pod = await one.until(lambda pod: bool(pod["status"]["phase"] == "Succeeded"))
-        assert [chunk async for chunk in one.machine.log(one.target(pod), ALL._replace(follow=True))] == [b"done\n"]
+        assert await one.said(pod) == "done\n"
 
     play(api, story)
 
@@ -225,7 +233,7 @@ def test_files_of_the_pod_are_there(api: ApiProcess) -> None:
             container(command=["/bin/sh", "-c", script], volumeMounts=mounts), volumes=volumes, restartPolicy="Never"
         )
         pod = await one.until(lambda pod: bool(pod["status"]["phase"] in ("Succeeded", "Failed")))
-        text = b"".join([chunk async for chunk in one.machine.log(one.target(pod), ALL._replace(follow=True))]).decode()
+        text = await one.said(pod)
         assert text == (
             "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\n"
             f"options ndots:5\nred{ADDRESS}\tweb\nx\n"
@@ -273,7 +281,7 @@ def test_programs_of_an_image_go_before_the_machines(api: ApiProcess) -> None:
         script = "readlink -f /bin/sh; readlink -f /usr/bin/wget; test -x /usr/bin/python3"
         await one.create(container(image="busybox:1.37", command=["sh", "-c", script]), restartPolicy="Never")
         pod = await one.until(lambda pod: bool(pod["status"]["phase"] in ("Succeeded", "Failed")))
-        text = b"".join([chunk async for chunk in one.machine.log(one.target(pod), ALL._replace(follow=True))]).decode()
+        text = await one.said(pod)
         assert text == "/usr/bin/busybox\n/usr/bin/busybox\n"
         assert pod["status"]["phase"] == "Succeeded"
 
@@ -290,7 +298,7 @@ def test_a_debug_container_sees_the_processes_of_its_target(api: ApiProcess) -> 
         await one.until(is_ready)
         await one.debug(command=["cat", "/proc/1/cmdline"], targetContainerName="main")
         pod = await one.until(has_ended)
-        lines = one.machine.log(one.target(pod)._replace(container="debug"), ALL._replace(follow=True))
+        lines = one.machine.streams.log(one.target(pod)._replace(container="debug"), ALL._replace(follow=True))
         assert [chunk async for chunk in lines] == [b"sleep\x00600\x00\n"]
         assert is_ready(pod)
 

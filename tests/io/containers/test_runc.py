@@ -14,11 +14,12 @@ import pytest
 
 import netns
 from fairway.io.containers.attach import attach
+from fairway.io.containers.grants import machine_grants
 from fairway.io.containers.logs import Log
 from fairway.io.containers.rootfs import RootFiles
 from fairway.io.containers.runc import Container, ContainerError, Runc
 from fairway.io.http.streams import LogOptions
-from fairway.pods.bundle import DEFAULT_CAPABILITIES, Prepared, config
+from fairway.pods.bundle import Prepared, config
 from pod_objects import container, pod
 
 pytestmark = pytest.mark.kernel
@@ -43,7 +44,8 @@ class Bench:
             argv=argv,
             env={},
             mounts=(),
-            granted=DEFAULT_CAPABILITIES,
+            grants=machine_grants(),
+            hostname="web",
             is_terminal=bool(fields.get("tty")),
         )
         tree, _ = config(one, one.spec.containers[0], prepared)

@@ -77,6 +77,19 @@ class Log:
         self._grown.set()
         self._grown = asyncio.Event()
 
+    async def finished(self) -> None:
+        """Wait until all has been said."""
+        while not self.is_closed:
+            await self._grown.wait()
+
+    def last(self, count: int) -> bytes:
+        """The last lines."""
+        if not self.path.exists():
+            return b""
+        with self.path.open("rb") as file:
+            file.seek(_tail(self.path, count)[0])
+            return b"".join(_shown(line, "", False) for line in file)
+
     async def read(self, options: LogOptions) -> AsyncIterator[bytes]:
         """What `kubectl logs` asks for, piece by piece: a log is never in memory as a whole."""
         since = _since(options, self._now())

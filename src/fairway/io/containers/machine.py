@@ -1,6 +1,6 @@
 """Pods on this machine: network by whoever gives it, containers by runc, files below one folder, real probes.
 
-Fulfils `fairway.agents.pods.Machine` and `fairway.io.http.streams.PodStreams`.
+Fulfils `fairway.agents.pods.Machine`; `streams` is `fairway.io.http.streams.PodStreams`.
 """
 
 from __future__ import annotations
@@ -8,28 +8,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from fairway.agents.pods import StartError
-from fairway.io.containers.attach import attach
+from fairway.agents.pods import Ended, Findings, PrepareError, Started, StartError
+from fairway.io.containers.asking import Asked, ask_grpc, ask_http, ask_tcp
+from fairway.io.containers.grants import machine_grants, memory_group, was_out_of_memory
+from fairway.io.containers.known import KnownPod
 from fairway.io.containers.logs import Log
 from fairway.io.containers.rootfs import RootFiles
-from fairway.io.containers.runc import Container as Running
 from fairway.io.containers.runc import ContainerError, Runc
-from fairway.io.host.netns import FOLDER, entered
-from fairway.io.http.streams import LogOptions, Presence, Target, Terminal
-from fairway.kube.podspec import Container, HttpGetAction, NodePod, Probe
-from fairway.pods.bundle import DEFAULT_CAPABILITIES, Mount, Prepared, config
+from fairway.io.containers.sandbox import Sandboxes
+from fairway.io.containers.streams import Streams
+from fairway.io.containers.tokens import TokenKeeper
+from fairway.io.containers.volumes import Supply, VolumeError, VolumeFiles
+from fairway.io.host.netns import FOLDER
+from fairway.kube.podspec import Container, Handler, NodePod, Probe, TerminationMessagePolicy
+from fairway.pods.bundle import Mount, Prepared, config
 from fairway.pods.environment import MissingReferenceError, NodeFacts, Sources, environment, expand
-from fairway.pods.files import Resolver, hosts_file, resolv_conf
+from fairway.pods.files import Resolver
+from fairway.pods.grants import cuts_of_pod, root_problem
 from fairway.pods.images import Image, UnknownImageError, argv, find
-from fairway.pods.volumes import content, placements
+from fairway.pods.messages import LAST_BYTES, LAST_LINES, LONGEST_MESSAGE
+from fairway.values.errors import FairwayError
 
-_BODY = 10 << 10
+PAUSE = "pause"
+_PAUSE_SCRIPT = "trap 'exit 0' TERM; while :; do sleep 2147483647 & wait; done"
+"""As first process of a shared namespace: it reaps what others leave, and ends at once when told."""
 _WAITING_WORDS = {
     "ErrImagePull": "image can't be pulled",
     "ImagePullBackOff": "trying and failing to pull image",
@@ -48,7 +54,7 @@ class PodNetwork(Protocol):
 
 
 class ObjectReader(Protocol):
-    """What a pod needs of the API when it starts."""
+    """What pods need of the API."""
 
     async def sources(self, pod: NodePod) -> Sources:
         """ConfigMaps and Secrets that it names."""
@@ -56,58 +62,95 @@ class ObjectReader(Protocol):
     async def services(self, pod: NodePod) -> Mapping[str, str]:
         """Service variables."""
 
+    async def token(self, pod: NodePod, audience: str, seconds: int) -> tuple[str, float]:
+        """A token of the pod's service account, bound to the pod, and when it expires (seconds since 1970)."""
 
-@dataclass(slots=True)
-class _Pod:
-    namespace: str
-    addresses: tuple[str, ...]
-    pod: NodePod
-    waiting: dict[str, str] = field(default_factory=dict)
-    """Why a container has not run, by its name."""
-    containers: dict[str, Running] = field(default_factory=dict)
-    ids: list[str] = field(default_factory=list)
-    previous: dict[str, Log] = field(default_factory=dict)
+
+class Offer(NamedTuple):
+    """What a node has for its pods beside its own facts."""
+
+    resolver: Resolver
+    images: Mapping[str, Image]
+    probes_inside: bool = False
+    """Probes go out in the pod's own network namespace, where the node's does not reach it."""
 
 
 class PodMachine:
     """Runs the pods of one node."""
 
-    def __init__(
-        self,
-        folder: Path,
-        node: NodeFacts,
-        resolver: Resolver,
-        images: Mapping[str, Image],
-        network: PodNetwork,
-        objects: ObjectReader,
-    ) -> None:
-        self._folder, self._node, self._resolver = folder, node, resolver
-        self._images, self._network, self._objects = images, network, objects
+    def __init__(self, folder: Path, node: NodeFacts, offer: Offer, network: PodNetwork, objects: ObjectReader) -> None:
+        self._folder, self._node, self._offer = folder, node, offer
+        self._network, self._objects = network, objects
+        self._grants = machine_grants()
         self._files = RootFiles(folder / "fs")
         self._runc = Runc(folder / "runc")
-        self._pods: dict[str, _Pod] = {}
+        self._sandboxes = Sandboxes(folder / "sandboxes", node.name, offer.resolver)
+        self._volumes = VolumeFiles(folder / "volumes", folder / "fs" / "layers" / "host" / "root")
+        self._tokens = TokenKeeper(objects)
+        self._pods: dict[str, KnownPod] = {}
+        self.streams = Streams(self._pods, self._runc)
 
     async def open(self) -> None:
-        """Before the first pod. What a process before this one left, that was killed, is ended and taken away."""
+        """Before the first pod. What a process before this one left, that was killed, is ended and taken away.
+
+        Volumes and logs stay: the pods that they are of may still be this node's.
+        """
         await self._runc.remove_leftovers()
         await asyncio.to_thread(self._files.close)
         await asyncio.to_thread(self._files.open)
+        await asyncio.to_thread(self._files.make, "host")
 
     async def close(self) -> None:
         """End everything."""
-        for uid in list(self._pods):
+        for uid in [*self._pods]:
             await self._end(uid)
+        await self.keep(())
         await asyncio.to_thread(self._files.close)
         await asyncio.to_thread(_remove_groups)
+
+    async def keep(self, uids: Collection[str]) -> None:
+        """Take away what pods left that went while nobody looked."""
+        logs = self._folder / "logs"
+        known = {*self._volumes.known(), *self._sandboxes.known()}
+        known |= {path.name for path in logs.iterdir()} if logs.is_dir() else set()
+        for uid in sorted(known - {*uids, *self._pods}):
+            await asyncio.to_thread(self._remove_files, uid)
 
     # -- Machine
 
     async def prepare(self, pod: NodePod) -> tuple[str, ...]:
-        namespace, addresses = await self._network.attach(pod)
-        self._pods.setdefault(pod.metadata.uid, _Pod(namespace, addresses, pod))
+        known = self._pods.get(pod.metadata.uid)
+        try:
+            await self._fill(pod)
+        except (VolumeError, MissingReferenceError) as error:
+            raise PrepareError("FailedMount", str(error)) from None
+        try:
+            namespace, addresses = await self._network.attach(pod)
+            await asyncio.to_thread(self._sandboxes.make, pod, addresses)
+        except (FairwayError, OSError) as error:
+            raise PrepareError("FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}") from None
+        if known is None:
+            self._pods[pod.metadata.uid] = KnownPod(namespace, addresses, pod)
         return addresses
 
-    async def start(self, pod: NodePod, container: Container, run: int) -> str:
+    async def _fill(self, pod: NodePod) -> None:
+        sources = await self._objects.sources(pod)
+        tokens = await self._tokens.tokens(pod)
+        await asyncio.to_thread(self._volumes.make, pod, Supply(sources, tokens, self._node))
+
+    async def refresh(self, pod: NodePod) -> Findings:
+        """Bring its volumes up to date; what was found on the way."""
+        known = self._pods.get(pod.metadata.uid)
+        if known is None:
+            return Findings()
+        known.pod = pod
+        with contextlib.suppress(VolumeError, MissingReferenceError):
+            await self._fill(pod)
+        lost = {one.name: one.log.lost for one in known.containers.values() if one.log.lost}
+        words = [f"the disk is full: {count} lines of the log of {name} are lost" for name, count in lost.items()]
+        return Findings(await asyncio.to_thread(self._volumes.over_limit, pod), tuple(words))
+
+    async def start(self, pod: NodePod, container: Container, run: int) -> Started:
         known = self._pods[pod.metadata.uid]
         known.pod = pod
         try:
@@ -116,229 +159,197 @@ class PodMachine:
             known.waiting[container.name] = _WAITING_WORDS.get(error.reason, error.reason)
             raise
 
-    async def _start(self, known: _Pod, container: Container, run: int) -> str:
-        pod = known.pod
-        name = f"fw-{pod.metadata.uid}-{container.name}-{run}"
-        facts = self._node._replace(pod_ips=known.addresses)
-        image = find(container.image, self._images) or Image()
+    async def _start(self, known: KnownPod, container: Container, run: int) -> Started:
+        pod, name = known.pod, f"fw-{known.pod.metadata.uid}-{container.name}-{run}"
+        if problem := root_problem(pod, container):
+            raise StartError("CreateContainerConfigError", problem)
+        if pod.spec.share_process_namespace and (known.pause is None or not known.pause.is_running):
+            await self._pause(known, container)
         try:
-            sources = await self._objects.sources(pod)
-            services = await self._objects.services(pod)
-            env = dict(image.env) | environment(pod, container, services, sources, facts)
-            command = tuple(expand(word, env) for word in argv(container, self._images))
-            mounts = (*self._own_files(pod, known, name), *self._volumes(pod, container, env, sources, facts))
+            prepared = await self._prepared(known, container, name)
         except MissingReferenceError as error:
             raise StartError("CreateContainerConfigError", str(error)) from None
         except UnknownImageError as error:
             raise StartError("ImagePullBackOff", str(error)) from None
+        tree, cuts = config(pod, container, prepared)
+        if (old := known.containers.get(container.name)) is not None:
+            known.previous[container.name] = old.log
+            await self._runc.remove(old)
+            self._files.remove(old.name)
+            known.ids.remove(old.name)
+        path = self._folder / "logs" / pod.metadata.uid / f"{container.name}-{run}.log"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made = await self._runc.start(name, tree, Log(path), stdin=bool(container.stdin))
+        except (ContainerError, OSError) as error:
+            self._files.remove(name)
+            known.ids.remove(name)
+            raise StartError("StartError", str(error)) from None
+        made.memory_group = memory_group(made.pid)
+        known.containers[container.name] = made
+        known.waiting.pop(container.name, None)
+        return Started(name, (*cuts_of_pod(pod), *(cut.message for cut in cuts)))
+
+    async def _prepared(self, known: KnownPod, container: Container, name: str) -> Prepared:
+        """Raises MissingReferenceError, UnknownImageError."""
+        pod = known.pod
+        facts = self._node._replace(pod_ips=known.addresses)
+        image = find(container.image, self._offer.images) or Image()
+        sources = await self._objects.sources(pod)
+        services = await self._objects.services(pod)
+        env = dict(image.env) | environment(pod, container, services, sources, facts)
+        command = tuple(expand(word, env) for word in argv(container, self._offer.images))
+        message = Mount(str(self._sandboxes.message_file(pod, container.name)), container.termination_message_path)
+        volumes = self._volumes.mounts(pod, container, env)
+        own = [one for one in self._sandboxes.mounts(pod) if one.target not in {volume.target for volume in volumes}]
+        binaries = [Mount(source, target, True) for source, target in image.binaries]
+        share = f"/proc/{known.pause.pid}/ns/pid" if known.pause is not None else ""
+        return Prepared(
+            rootfs=str(self._root(known, name, image)),
+            network=str(FOLDER / known.namespace),
+            ipc=self._sandboxes.ipc(pod),
+            cgroup=f"/fairway/{name}",
+            argv=command,
+            env=env,
+            mounts=(*own, message, *volumes, *binaries),
+            grants=self._grants,
+            hostname=self._sandboxes.hostname(pod),
+            memory=self._node.memory,
+            working_dir=image.working_dir or "/",
+            is_terminal=bool(container.tty),
+            pid=share or known.processes_of(container.target_container_name),
+        )
+
+    def _root(self, known: KnownPod, name: str, image: Image) -> Path:
         rootfs = self._files.make(name, Path(image.layer) if image.layer else None)
         known.ids.append(name)
         for folder in image.folders:
             (rootfs / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        return rootfs
+
+    async def _pause(self, known: KnownPod, like: Container) -> None:
+        """The first process of a pod whose containers share a process namespace."""
+        pod, name = known.pod, f"fw-{known.pod.metadata.uid}-{PAUSE}"
+        spec = Container(PAUSE, like.image, ("/bin/sh", "-c", _PAUSE_SCRIPT))
         prepared = Prepared(
-            rootfs=str(rootfs),
+            rootfs=str(self._root(known, name, Image())),
             network=str(FOLDER / known.namespace),
-            ipc="",
+            ipc=self._sandboxes.ipc(pod),
             cgroup=f"/fairway/{name}",
-            argv=command,
-            env=env,
-            mounts=(*mounts, *(Mount(source, target, True) for source, target in image.binaries)),
-            granted=DEFAULT_CAPABILITIES,
-            working_dir=image.working_dir or "/",
-            is_terminal=bool(container.tty),
-            pid=_processes_of(known, container.target_container_name),
+            argv=spec.command or (),
+            env={},
+            mounts=(),
+            grants=self._grants,
+            hostname=self._sandboxes.hostname(pod),
         )
-        tree, _ = config(pod, container, prepared)
-        if (old := known.containers.get(container.name)) is not None:
-            known.previous[container.name] = old.log
-            await self._runc.remove(old)
-        path = self._folder / "logs" / pod.metadata.uid / f"{container.name}-{run}.log"
+        bare = NodePod(pod.metadata)
+        tree, _ = config(bare, spec, prepared)
+        path = self._folder / "logs" / pod.metadata.uid / f".{PAUSE}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            made = await self._runc.start(name, tree, Log(path), stdin=bool(container.stdin))
+            known.pause = await self._runc.start(name, tree, Log(path))
         except ContainerError as error:
             self._files.remove(name)
-            raise StartError("RunContainerError", str(error)) from None
-        known.containers[container.name] = made
-        return name
+            known.ids.remove(name)
+            raise StartError("CreateContainerError", str(error)) from None
 
-    async def wait(self, uid: str, name: str) -> int:
-        return await asyncio.shield(self._pods[uid].containers[name].ended)
+    async def wait(self, uid: str, name: str) -> Ended:
+        known = self._pods[uid]
+        running = known.containers[name]
+        code = await asyncio.shield(running.ended)
+        await running.log.finished()
+        is_starved = running.memory_group is not None and was_out_of_memory(running.memory_group)
+        reason = "OOMKilled" if is_starved and code else "Error" if code else "Completed"
+        return Ended(code, reason, self._last_words(known, name, has_failed=bool(code)))
 
-    async def stop(self, pod: NodePod, container: Container, grace: float) -> None:
-        running = self._pods[pod.metadata.uid].containers[container.name]
-        hook = container.lifecycle.pre_stop
+    def _last_words(self, known: KnownPod, name: str, *, has_failed: bool) -> str:
+        """What the container wrote to its termination message, or the end of its log where its policy says so."""
+        spec = next((one for one in known.pod.all_containers if one.name == name), None)
+        path = self._sandboxes.message_path(known.pod, name)
+        text = b""
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            text = file.read(LONGEST_MESSAGE)
+        falls_back = spec and spec.termination_message_policy is TerminationMessagePolicy.FALLBACK_TO_LOGS
+        if not text and falls_back and has_failed:
+            text = known.containers[name].log.last(LAST_LINES)[-LAST_BYTES:]
+        return text.decode(errors="replace")
+
+    async def stop(self, pod: NodePod, container: Container, grace: float) -> str:
+        known = self._pods[pod.metadata.uid]
+        running = known.containers[container.name]
+        hook, problem = container.lifecycle.pre_stop, ""
         began = asyncio.get_running_loop().time()
-        if hook is not None and grace > 0:
-            with contextlib.suppress(TimeoutError, ContainerError):
-                if hook.sleep is not None:
-                    await asyncio.wait({running.ended}, timeout=min(hook.sleep.seconds, grace))
-                elif hook.exec is not None:
-                    await self._runc.probe(running, hook.exec.command, grace)
-                elif hook.http_get is not None:
-                    await asyncio.wait_for(self._ask_http(pod, container, hook.http_get), grace)
+        if hook is not None and grace > 0 and running.is_running:
+            problem = await self.hook(pod, container, hook, grace)
         left = grace - (asyncio.get_running_loop().time() - began)
         await self._runc.stop(running, max(left, 2.0) if grace > 0 else 0.0)
+        return problem
+
+    async def hook(self, pod: NodePod, container: Container, hook: Handler, seconds: float) -> str:
+        """Run one; returns what went wrong."""
+        running = self._pods[pod.metadata.uid].containers[container.name]
+        try:
+            if hook.sleep is not None:
+                await asyncio.wait({running.ended}, timeout=min(hook.sleep.seconds, seconds))
+            elif hook.exec is not None:
+                code, said = await self._runc.probe(running, hook.exec.command, seconds)
+                return f"command exited with {code}: {said.decode(errors='replace')}" if code else ""
+            elif hook.http_get is not None:
+                return await ask_http(self._asked(pod, container), hook.http_get, seconds, is_hook=True)
+            elif hook.tcp_socket is not None:
+                return await ask_tcp(self._asked(pod, container), hook.tcp_socket, seconds)
+        except TimeoutError:
+            return f"timed out after {seconds:g}s"
+        except ContainerError as error:
+            return str(error)
+        return ""
 
     async def probe(self, pod: NodePod, container: Container, probe: Probe) -> str:
-        seconds = max(probe.timeout_seconds, 1)
+        seconds = float(max(probe.timeout_seconds, 1))
         try:
             if probe.exec is not None:
                 running = self._pods[pod.metadata.uid].containers[container.name]
                 code, said = await self._runc.probe(running, probe.exec.command, seconds)
                 return said.decode(errors="replace") or f"exit code {code}" if code else ""
+            asked = self._asked(pod, container)
             if probe.http_get is not None:
-                return await asyncio.wait_for(self._ask_http(pod, container, probe.http_get), seconds)
+                return await ask_http(asked, probe.http_get, seconds)
             if probe.tcp_socket is not None:
-                _, writer = await asyncio.wait_for(self._connect(pod, container, probe.tcp_socket.port), seconds)
-                writer.close()
+                return await ask_tcp(asked, probe.tcp_socket, seconds)
+            if probe.grpc is not None:
+                return await ask_grpc(asked, probe.grpc, seconds)
         except TimeoutError:
-            return f"command timed out after {seconds}s"
-        except (OSError, ContainerError) as error:
+            return f"command timed out after {seconds:g}s"
+        except ContainerError as error:
             return str(error)
         return ""
 
+    def _asked(self, pod: NodePod, container: Container) -> Asked:
+        known = self._pods[pod.metadata.uid]
+        vantage = known.namespace if self._offer.probes_inside else ""
+        return Asked(pod, container, next(iter(known.addresses), "127.0.0.1"), vantage)
+
     async def remove(self, pod: NodePod) -> None:
         await self._end(pod.metadata.uid)
+        await asyncio.to_thread(self._remove_files, pod.metadata.uid)
         await self._network.detach(pod)
 
     async def _end(self, uid: str) -> None:
+        """Containers and their roots."""
         known = self._pods.pop(uid, None)
         if known is None:
             return
-        for running in known.containers.values():
+        pause = [known.pause] if known.pause is not None else []
+        for running in [*known.containers.values(), *pause]:
             await self._runc.remove(running)
         for name in known.ids:
             self._files.remove(name)
-        for part in ("logs", "volumes"):
-            await asyncio.to_thread(shutil.rmtree, self._folder / part / uid, ignore_errors=True)
 
-    # -- files
-
-    def _own_files(self, pod: NodePod, known: _Pod, name: str) -> list[Mount]:
-        """resolv.conf and hosts, each container's own copy."""
-        folder = self._folder / "volumes" / pod.metadata.uid / f".{name}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "resolv.conf").write_text(resolv_conf(pod, self._resolver), encoding="utf-8")
-        (folder / "hosts").write_text(hosts_file(pod, known.addresses, self._resolver.domain), encoding="utf-8")
-        return [Mount(str(folder / one), f"/etc/{one}") for one in ("resolv.conf", "hosts")]
-
-    def _volumes(
-        self, pod: NodePod, container: Container, env: Mapping[str, str], sources: Sources, facts: NodeFacts
-    ) -> list[Mount]:
-        volumes = {one.name: one for one in pod.spec.volumes or ()}
-        found = []
-        for place in placements(pod, container, env):
-            volume = volumes[place.volume]
-            if volume.host_path is not None:
-                base = Path(volume.host_path.path)
-            else:
-                base = self._folder / "volumes" / pod.metadata.uid / volume.name
-                base.mkdir(parents=True, exist_ok=True)
-                base.chmod(0o777)
-                for file in content(pod, volume, sources, facts).files:
-                    path = base / file.path
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(file.data)
-                    path.chmod(file.mode)
-            source = base / place.sub_path if place.sub_path else base
-            # A link that a container wrote into its volume must not lead out of it (CVE-2017-1002101).
-            if not source.resolve().is_relative_to(base.resolve()):
-                raise MissingReferenceError(f"subPath {place.sub_path!r} leaves the volume")
-            if place.sub_path and not source.exists():
-                source.mkdir(parents=True)
-            found.append(Mount(str(source.resolve()), place.target, place.is_read_only))
-        return found
-
-    # -- requests
-
-    async def _ask_http(self, pod: NodePod, container: Container, action: HttpGetAction) -> str:
-        reader, writer = await self._connect(pod, container, action.port)
-        try:
-            host = self._pods[pod.metadata.uid].addresses[0]
-            lines = [f"GET {action.path or '/'} HTTP/1.1", "User-Agent: kube-probe/fairway", "Connection: close"]
-            own = {one.name: one.value for one in action.http_headers or ()}
-            lines += [f"{name}: {value}" for name, value in ({"Host": host} | own).items()]
-            if any("\r" in line or "\n" in line for line in lines):
-                return "a line break in path or headers"
-            writer.write("\r\n".join([*lines, "", ""]).encode())
-            words = (await reader.readline()).split()
-            code = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
-            return "" if 200 <= code < 400 else f"HTTP probe failed with statuscode: {code}"
-        finally:
-            writer.close()
-
-    async def _connect(
-        self, pod: NodePod, container: Container, port: int | str
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        number = port if isinstance(port, int) else _named_port(container, port)
-        known = self._pods[pod.metadata.uid]
-        return await _dial(known.namespace, known.addresses[0] if known.addresses else "127.0.0.1", number)
-
-    # -- PodStreams
-
-    async def log(self, target: Target, options: LogOptions) -> AsyncIterator[bytes]:
-        known = self._known(target)
-        found = known.previous.get(target.container) if options.previous else None
-        if options.previous and found is None:
-            raise OSError(f'previous terminated container "{target.container}" in pod "{target.pod}" not found')
-        if found is None:
-            found = self._running(target).log
-        async for chunk in found.read(options):
-            yield chunk
-
-    async def run(self, target: Target, command: tuple[str, ...], terminal: Terminal, *, tty: bool) -> int:
-        running = self._running(target)
-        if not command:
-            return await attach(running, terminal, ends_input=self._ends_input(target))
-        try:
-            return await self._runc.run(running, command, terminal, tty=tty)
-        except ContainerError as error:
-            raise OSError(str(error)) from None
-
-    async def dial(self, target: Target, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await _dial(self._known(target).namespace, "127.0.0.1", port)
-
-    def presence(self, target: Target) -> Presence:
-        known = self._find(target)
-        if known is None:
-            return Presence.NO_POD
-        running = known.containers.get(target.container)
-        if running is not None:
-            return Presence.RUNNING if running.is_running else Presence.ENDED
-        is_known = any(one.name == target.container for one in known.pod.all_containers)
-        return Presence.WAITING if is_known else Presence.NO_CONTAINER
-
-    def _find(self, target: Target) -> _Pod | None:
-        if target.uid:
-            return self._pods.get(target.uid)
-        names = (target.namespace, target.pod)
-        same = [p for p in self._pods.values() if (p.pod.metadata.namespace, p.pod.metadata.name) == names]
-        return same[-1] if same else None
-
-    def _ends_input(self, target: Target) -> bool:
-        known = self._known(target)
-        return any(one.stdin_once for one in known.pod.all_containers if one.name == target.container)
-
-    def _known(self, target: Target) -> _Pod:
-        known = self._find(target)
-        if known is None:
-            raise OSError(f"pod {target.pod} does not run on this node")
-        return known
-
-    def _running(self, target: Target) -> Running:
-        known = self._known(target)
-        running = known.containers.get(target.container)
-        if running is None:
-            why = known.waiting.get(target.container, "ContainerCreating")
-            raise OSError(f'container "{target.container}" in pod "{target.pod}" is waiting to start: {why}')
-        return running
-
-
-def _processes_of(pod: _Pod, container: str) -> str:
-    """The process namespace of a container of the pod that runs; empty when there is none."""
-    running = pod.containers.get(container)
-    return f"/proc/{running.pid}/ns/pid" if running is not None and running.is_running else ""
+    def _remove_files(self, uid: str) -> None:
+        self._tokens.forget(uid)
+        self._volumes.remove(uid)
+        self._sandboxes.remove(uid)
+        shutil.rmtree(self._folder / "logs" / uid, ignore_errors=True)
 
 
 def _remove_groups() -> None:
@@ -346,27 +357,3 @@ def _remove_groups() -> None:
     for group in sorted(Path("/sys/fs/cgroup").glob("*/fairway")):
         with contextlib.suppress(OSError):
             group.rmdir()
-
-
-def _named_port(container: Container, name: str) -> int:
-    for port in container.ports or ():
-        if port.name == name:
-            return port.container_port
-    raise OSError(f"container {container.name} has no port {name!r}")
-
-
-async def _dial(namespace: str, address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect inside a network namespace; the socket is made there by a thread and then used from here."""
-
-    def make() -> socket.socket:
-        with entered(namespace):
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-
-    made = await asyncio.to_thread(make)
-    try:
-        await asyncio.get_running_loop().sock_connect(made, (address, port))
-    except BaseException:
-        made.close()
-        raise
-    return await asyncio.open_connection(sock=made)

@@ -45,6 +45,8 @@ class Container:
     stdin: int | None = None
     console: int | None = None
     """The master of its pseudo-terminal."""
+    memory_group: Path | None = None
+    """Folder of its cgroup that counts memory."""
 
     @property
     def is_running(self) -> bool:

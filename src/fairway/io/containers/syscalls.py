@@ -27,6 +27,13 @@ def unmount(target: Path) -> None:
     _libc.umount2(os.fsencode(target), MNT_DETACH)
 
 
+def is_mount(target: Path) -> bool:
+    """Whether something is mounted there; unlike os.path.ismount, also a file or a folder of the same file system."""
+    found = os.fsencode(os.path.realpath(target))
+    with Path("/proc/self/mountinfo").open("rb") as table:
+        return any(line.split(b" ", 5)[4] == found for line in table)
+
+
 def adopt_orphans() -> None:
     """Processes whose parent ends become children of this one, which alone may learn how they end."""
     if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from datetime import datetime
 
 import msgspec
 
@@ -21,10 +22,20 @@ from fairway.values.names import ObjectName
 
 class _ConfigMap(msgspec.Struct, rename="camel"):
     data: dict[str, str] | None = None
+    binary_data: dict[str, str] | None = None
 
 
 class _Secret(msgspec.Struct, rename="camel"):
     data: dict[str, str] | None = None
+
+
+class _TokenStatus(msgspec.Struct, rename="camel"):
+    token: str
+    expiration_timestamp: datetime
+
+
+class _TokenRequest(msgspec.Struct):
+    status: _TokenStatus
 
 
 class PodObjects:
@@ -39,7 +50,9 @@ class PodObjects:
         maps, secrets = {}, {}
         for name in sorted(named.config_maps):
             if (raw := await self._get("configmaps", space, name)) is not None:
-                maps[name] = msgspec.json.decode(raw, type=_ConfigMap).data or {}
+                read = msgspec.json.decode(raw, type=_ConfigMap)
+                binary = {key: _text(value) for key, value in (read.binary_data or {}).items()}
+                maps[name] = (read.data or {}) | binary
         for name in sorted(named.secrets):
             if (raw := await self._get("secrets", space, name)) is not None:
                 data = msgspec.json.decode(raw, type=_Secret).data or {}
@@ -53,6 +66,20 @@ class PodObjects:
             return None
         except (ApiStatusError, ApiUnreachableError) as error:
             raise MissingReferenceError(f"{plural} {namespace}/{name}: {error}") from None
+
+    async def token(self, pod: NodePod, audience: str, seconds: int) -> tuple[str, float]:
+        """Raises MissingReferenceError, with the server's words."""
+        meta, account = pod.metadata, pod.spec.service_account_name
+        bound = {"apiVersion": "v1", "kind": "Pod", "name": meta.name, "uid": meta.uid}
+        spec = {"audiences": [audience] if audience else [], "expirationSeconds": seconds, "boundObjectRef": bound}
+        tree = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        path = object_path("/api/v1/serviceaccounts", account, meta.namespace) + "/token"
+        try:
+            answer = await self._api.create(path, msgspec.json.encode(tree))
+        except (ApiStatusError, ApiUnreachableError) as error:
+            raise MissingReferenceError(f"failed to fetch token: {error}") from None
+        status = msgspec.json.decode(answer, type=_TokenRequest).status
+        return status.token, status.expiration_timestamp.timestamp()
 
     async def services(self, pod: NodePod) -> Mapping[str, str]:
         """Variables of the pod's own namespace and of the API server, as kubelet has it."""
