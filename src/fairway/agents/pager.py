@@ -32,9 +32,7 @@ async def read_list(
     expired = 0
     while True:
         try:
-            async with api.open_list(path, page) as stream:
-                async for items in stream:
-                    take(items)
+            version, token = await _read_page(api, path, page, take)
         except GoneError:
             if "continue" not in page:
                 raise
@@ -42,9 +40,19 @@ async def read_list(
             restart()
             page = {**query, "limit": str(PAGE_SIZE)} if expired < 2 else dict(query)
             continue
-        if not stream.continue_token:
-            return stream.resource_version
-        page["continue"] = stream.continue_token
+        if not token:
+            return version
+        page["continue"] = token
         # The token carries the snapshot; naming a version beside it is an error to the server.
         page.pop("resourceVersion", None)
         page.pop("resourceVersionMatch", None)
+
+
+async def _read_page(
+    api: ApiReader, path: str, query: Query, take: Callable[[list[msgspec.Raw]], None]
+) -> tuple[str, str]:
+    """Hand over one answer; returns its resourceVersion and its continue token, empty at the end."""
+    async with api.open_list(path, query) as stream:
+        async for items in stream:
+            take(items)
+    return stream.resource_version, stream.continue_token

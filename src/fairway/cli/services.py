@@ -56,11 +56,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _rows(seen: Look) -> Iterator[Row]:
-    for one in seen.families.values():
-        for planned in one.sync.planner.all_planned():
-            for port in planned.ports:
-                for frontend in port.frontends:
-                    yield _row(port, frontend)
+    everything = (planned for one in seen.families.values() for planned in one.sync.planner.all_planned())
+    for port in (port for planned in everything for port in planned.ports):
+        for frontend in port.frontends:
+            yield _row(port, frontend)
 
 
 def _row(port: PlannedPort, frontend: Frontend) -> Row:

@@ -72,9 +72,10 @@ def hint_closeness(groups: Iterable[Group], *, with_nodes: bool) -> None:
     """Every ready endpoint to its own zone, and node where asked for; the others to nowhere."""
     for group in groups:
         for index, endpoint in enumerate(group.endpoints):
+            if not endpoint.is_ready and not group.is_changed:
+                continue
             if not endpoint.is_ready:
-                if group.is_changed:
-                    group.hint(index, None)
+                group.hint(index, None)
                 continue
             zones = (Hint(endpoint.zone),) if endpoint.zone else None
             nodes = (Hint(endpoint.node_name),) if with_nodes and endpoint.node_name else None

@@ -235,12 +235,12 @@ def _affinity_reasons(pod: Pod, place: Place, places: Sequence[Place]) -> list[s
 def _others_objections(pod: Pod, place: Place, places: Iterable[Place]) -> list[str]:
     """Pods that are there already may not want this one beside them."""
     alone = [Place(place.node, [pod])]
-    for other in places:
-        for one in other.pods:
-            anti = one.spec.affinity.pod_anti_affinity if one.spec.affinity else None
-            for term in (anti.required or ()) if anti else ():
-                if _same_domain(term.topology_key, place, other) and _term_pods(term, one.metadata.namespace, alone):
-                    return ["node(s) didn't satisfy existing pods anti-affinity rules"]
+    neighbours = ((other, one) for other in places for one in other.pods)
+    for there, one in neighbours:
+        anti = one.spec.affinity.pod_anti_affinity if one.spec.affinity else None
+        for term in (anti.required or ()) if anti else ():
+            if _same_domain(term.topology_key, place, there) and _term_pods(term, one.metadata.namespace, alone):
+                return ["node(s) didn't satisfy existing pods anti-affinity rules"]
     return []
 
 

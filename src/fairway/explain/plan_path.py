@@ -145,12 +145,14 @@ def _not_a_frontend(packet: Packet, planner: Planner) -> Path:
     for cidr in planner.view.service_cidrs:
         if packet.destination in cidr:
             return _end(Verdict.DROP, Reason.UNALLOCATED, f"ServiceCIDR with {cidr}")
-    if packet.destination in planner.view.addresses:
-        for planned in planner.all_planned():
-            for port in planned.ports:
-                if port.name.protocol is packet.protocol and packet.port in _node_ports(port):
-                    return _end(Verdict.UNTOUCHED, Reason.NODE_PORT_ELSEWHERE, "KubeProxyConfiguration")
+    if packet.destination in planner.view.addresses and _is_node_port(packet, planner):
+        return _end(Verdict.UNTOUCHED, Reason.NODE_PORT_ELSEWHERE, "KubeProxyConfiguration")
     return _end(Verdict.UNTOUCHED, Reason.NOT_OURS, "Service")
+
+
+def _is_node_port(packet: Packet, planner: Planner) -> bool:
+    ports = (port for planned in planner.all_planned() for port in planned.ports)
+    return any(port.name.protocol is packet.protocol and packet.port in _node_ports(port) for port in ports)
 
 
 def _node_ports(port: PlannedPort) -> set[int]:

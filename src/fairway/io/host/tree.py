@@ -162,11 +162,11 @@ class ManifestFolder:
                 continue  # a link that leads back
             directories[Path(directory)] = (here.st_dev, here.st_ino)
             for entry in entries:
-                if self._may_count(entry) and (status := _status(entry)) is not None:
-                    if stat.S_ISDIR(status.st_mode):
-                        pending.append(entry.path)
-                    elif stat.S_ISREG(status.st_mode):
-                        found[entry.path[len(str(self._root)) :].lstrip("/")] = _version(status)
+                status = _status(entry) if self._may_count(entry) else None
+                if status is not None and stat.S_ISDIR(status.st_mode):
+                    pending.append(entry.path)
+                elif status is not None and stat.S_ISREG(status.st_mode):
+                    found[entry.path[len(str(self._root)) :].lstrip("/")] = _version(status)
         return found, directories
 
     def _may_count(self, entry: os.DirEntry[str]) -> bool:

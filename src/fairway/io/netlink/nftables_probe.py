@@ -32,12 +32,10 @@ def find_listing_fault(program: str = "nft") -> str | None:
         with netns.scratch():
             for family in Family:
                 _fill(family)
-            for options in ([], ["-j"]):
-                if fault := _try([path, *options, "list", "ruleset"]):
-                    return fault
+            faults = (_try([path, *options, "list", "ruleset"]) for options in ([], ["-j"]))
+            return next((fault for fault in faults if fault), None)
     except (FairwayError, OSError) as error:
         return f"could not try whether {path} lists the fairway table: {error}"
-    return None
 
 
 def _try(command: list[str]) -> str | None:

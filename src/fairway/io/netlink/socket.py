@@ -245,15 +245,14 @@ class NetlinkSocket:
     def _answers(self, sequence: int, what: str) -> list[Message]:
         answers: list[Message] = []
         while True:
-            for answer in messages(self.receive()):
-                if answer.sequence != sequence:
+            for answer in (each for each in messages(self.receive()) if each.sequence == sequence):
+                if answer.type != NLMSG_ERROR:
+                    answers.append(answer)
                     continue
-                if answer.type == NLMSG_ERROR:
-                    number, text = failure(answer)
-                    if number:
-                        raise kernel_error(what, number, text)
-                    return answers
-                answers.append(answer)
+                number, text = failure(answer)
+                if number:
+                    raise kernel_error(what, number, text)
+                return answers
 
     def dump(self, kind: int, payload: bytes, *, what: str = "netlink dump") -> Iterator[list[memoryview]]:
         """List a table: yields the payloads chunk by chunk, at most 32 KiB a time, as the kernel makes them.
