@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from fairway.kube.podspec import Container, NodePod
 from fairway.kube.quantity import parse_quantity
-from fairway.pods.grants import WITHHELD, Grants, oom_score
+from fairway.pods.grants import WITHHELD, Grants, identity, oom_score
 
 Tree = dict[str, Any]
 
@@ -119,10 +119,7 @@ def config(pod: NodePod, container: Container, prepared: Prepared) -> tuple[Tree
 
 
 def _process(pod: NodePod, container: Container, prepared: Prepared, capabilities: list[str]) -> Tree:
-    own, shared = container.security_context, pod.spec.security_context
-    user = own.run_as_user if own.run_as_user is not None else shared.run_as_user
-    group = own.run_as_group if own.run_as_group is not None else shared.run_as_group
-    groups = [*(shared.supplemental_groups or ()), *([shared.fs_group] if shared.fs_group is not None else [])]
+    user, group, groups = identity(pod, container)
     env = {"PATH": PATH, "HOSTNAME": prepared.hostname, "HOME": "/root" if not user else "/", **prepared.env}
     if prepared.is_terminal:
         env.setdefault("TERM", "xterm")
@@ -130,12 +127,12 @@ def _process(pod: NodePod, container: Container, prepared: Prepared, capabilitie
     sets = {"bounding": capabilities, "effective": held, "permitted": held}
     return {
         "terminal": prepared.is_terminal,
-        "user": {"uid": user or 0, "gid": group or 0, "additionalGids": sorted(set(groups))},
+        "user": {"uid": user, "gid": group, "additionalGids": [*groups]},
         "args": list(prepared.argv),
         "env": [f"{name}={value}" for name, value in env.items()],
         "cwd": container.working_dir or prepared.working_dir,
         "capabilities": sets,
-        "noNewPrivileges": own.allow_privilege_escalation is False,
+        "noNewPrivileges": container.security_context.allow_privilege_escalation is False,
         # Without CAP_SYS_RESOURCE a score can only grow.
         "oomScoreAdj": max(oom_score(pod, container, prepared.memory), prepared.grants.oom_score),
     }

@@ -76,6 +76,15 @@ def cuts_of_pod(pod: NodePod) -> tuple[str, ...]:
     return tuple(f"{name} is not granted: the pod has its own" for name, value in asked.items() if value)
 
 
+def identity(pod: NodePod, container: Container) -> tuple[int, int, tuple[int, ...]]:
+    """User, group and further groups of a container; its own context goes before the pod's."""
+    own, shared = container.security_context, pod.spec.security_context
+    user = own.run_as_user if own.run_as_user is not None else shared.run_as_user
+    group = own.run_as_group if own.run_as_group is not None else shared.run_as_group
+    groups = {*(shared.supplemental_groups or ()), *([shared.fs_group] if shared.fs_group is not None else [])}
+    return user or 0, group or 0, tuple(sorted(groups))
+
+
 def root_problem(pod: NodePod, container: Container) -> str:
     """Why a container that must not run as root may not start; all images here run as root unless told otherwise."""
     own, shared = container.security_context, pod.spec.security_context

@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from fairway.kube.podspec import PodCondition, RestartPolicy
+from fairway.kube.podspec import NodePod, PodCondition, RestartPolicy, VolumeMount
+from fairway.pods.grants import identity
 from fairway.pods.lifecycle import PodLife
 from fairway.pods.records import Record, Role, Running, State, Terminated, Waiting
 
@@ -57,6 +58,10 @@ def pod_status(life: PodLife, place: Place, now: float) -> Tree:
     """The whole status, for a strategic merge patch: conditions of others stay."""
     phase = pod_phase(life)
     status: Tree = {"phase": phase, "startTime": rfc3339(life.began), "conditions": _conditions(life, phase, now)}
+    if generation := life.pod.metadata.generation:
+        # KEP-5067: what the conditions and the status were made from.
+        for one in (status, *status["conditions"]):
+            one["observedGeneration"] = generation
     if life.failure is not None:
         status["reason"], status["message"] = life.failure
     if place.host_ips:
@@ -65,15 +70,15 @@ def pod_status(life: PodLife, place: Place, now: float) -> Tree:
     if place.pod_ips:
         status["podIP"] = place.pod_ips[0]
         status["podIPs"] = [{"ip": ip} for ip in place.pod_ips]
-    status["containerStatuses"] = [container_status(one) for one in _sorted(life.of_role(Role.MAIN))]
+    status["containerStatuses"] = [container_status(life.pod, one) for one in _sorted(life.of_role(Role.MAIN))]
     if added := life.of_role(Role.EPHEMERAL):
-        status["ephemeralContainerStatuses"] = [container_status(one) for one in added]
+        status["ephemeralContainerStatuses"] = [container_status(life.pod, one) for one in added]
     if inits := life.of_role(Role.INIT, Role.SIDECAR):
-        status["initContainerStatuses"] = [container_status(one) for one in inits]
+        status["initContainerStatuses"] = [container_status(life.pod, one) for one in inits]
     return status
 
 
-def container_status(record: Record) -> Tree:
+def container_status(pod: NodePod, record: Record) -> Tree:
     status: Tree = {
         "name": record.name,
         "image": record.spec.image,
@@ -88,7 +93,30 @@ def container_status(record: Record) -> Tree:
     ident = ident or (record.last.container_id if record.last is not None else "")
     if ident:
         status["containerID"] = f"runc://{ident}"
+    if mounts := record.spec.volume_mounts:
+        status["volumeMounts"] = [_mount_status(one) for one in mounts]
+    if record.run:
+        status |= _granted(pod, record)
     return status
+
+
+def _mount_status(mount: VolumeMount) -> Tree:
+    tree: Tree = {"name": mount.name, "mountPath": mount.mount_path}
+    if mount.read_only:
+        tree |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+    return tree
+
+
+def _granted(pod: NodePod, record: Record) -> Tree:
+    """The user it runs as (KEP-3619) and the resources it has (KEP-1287)."""
+    user, group, groups = identity(pod, record.spec)
+    tree: Tree = {"user": {"linux": {"uid": user, "gid": group, "supplementalGroups": [*groups] or [group]}}}
+    tables = {"limits": record.spec.resources.limits, "requests": record.spec.resources.requests}
+    if resources := {name: dict(table) for name, table in tables.items() if table}:
+        tree["resources"] = resources
+    if requests := record.spec.resources.requests:
+        tree["allocatedResources"] = dict(requests)
+    return tree
 
 
 def _state(state: State) -> Tree:
