@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import socket
 import struct
 from collections.abc import Iterator
@@ -90,9 +91,15 @@ class LinkWriter:
     # -- links
 
     def add_bridge(self, name: str) -> None:
-        """A bridge, up."""
+        """A bridge, up. Its hardware address is its name's.
+
+        One without an address of its own has the lowest of its ports', so it changes as they come and go, and whoever
+        remembers the old one speaks to nobody until he asks again, some 10 s later.
+        """
+        own = b"\x02" + hashlib.blake2s(name.encode(), digest_size=5).digest()
         info = nest(_IFLA_LINKINFO, attribute(_INFO_KIND, b"bridge"))
-        self._new_link(_text(_IFLA_IFNAME, name) + info, f"bridge {name}")
+        named = _text(_IFLA_IFNAME, name) + attribute(_IFLA_ADDRESS, own)
+        self._new_link(named + info, f"bridge {name}")
         self.set_up(name)
 
     def add_veth(self, name: str, peer: Peer) -> None:
