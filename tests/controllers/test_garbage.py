@@ -202,3 +202,17 @@ def test_what_holds_a_namespace_is_said() -> None:
             "Some content in the namespace has finalizers remaining: mine/hold in 1 resource instances"
         ),
     }
+
+
+def test_a_namespaces_pods_end_before_all_else() -> None:
+    simulation = namespaced()
+    pod = {"metadata": {"name": "p", "finalizers": ["mine/hold"]}, "spec": {"containers": []}}
+    simulation.api.handle("POST", f"{CORE}/pods", pod)
+    make(simulation, "needed")
+    end_namespace(simulation)
+    simulation.pass_time(5)
+    assert left(simulation) == ["kube-root-ca.crt", "needed"]
+    patch = {"metadata": {"finalizers": None}}
+    simulation.api.handle("PATCH", f"{CORE}/pods/p", patch, "application/merge-patch+json")
+    simulation.pass_time(30)
+    assert left(simulation) == []

@@ -78,11 +78,14 @@ class NamespaceController:
         types = deletable(view.types)
         if not types:
             return Outcome(retry="what the server serves is not known yet")
-        questions = tuple(Remaining(one.kind, turn.key.name) for one in types)
-        if not all(one in turn.answers for one in questions):
-            deletes = tuple(DeleteAll(one.kind, turn.key.name) for one in types if "deletecollection" in one.verbs)
-            return Outcome(deletes, questions=questions)
-        left = {one.kind: turn.answers[one] for one in questions if turn.answers[one]}
+        # Pods end before what they may still need (KEP-5080).
+        first = tuple(one for one in types if (one.kind.api_version, one.kind.plural) == (POD.api_version, POD.plural))
+        everything = _questions(types, turn.key.name)
+        if not turn.answers and first:
+            return Outcome(_deletes(first, turn.key.name), questions=_questions(first, turn.key.name))
+        left = {one.kind: found for one, found in turn.answers.items() if isinstance(one, Remaining) and found}
+        if len(turn.answers) < len(everything) and not left:
+            return Outcome(_deletes(types, turn.key.name), questions=everything)
         conditions = _ending_conditions(namespace, left, turn.now)
         writes: list[Write] = []
         if conditions != (namespace.status.conditions or ()):
@@ -92,6 +95,14 @@ class NamespaceController:
             return Outcome(tuple(writes), retry=f"{sum(map(len, left.values()))} objects are left")
         writes.append(_finalize(namespace))
         return Outcome(tuple(writes))
+
+
+def _questions(types: Iterable[ResourceType], namespace: str) -> tuple[Remaining, ...]:
+    return tuple(Remaining(one.kind, namespace) for one in types)
+
+
+def _deletes(types: Iterable[ResourceType], namespace: str) -> tuple[DeleteAll, ...]:
+    return tuple(DeleteAll(one.kind, namespace) for one in types if "deletecollection" in one.verbs)
 
 
 def _finalize(namespace: NamespaceObject) -> Post:
