@@ -25,10 +25,14 @@ PACKAGES = {
     "api": "io.k8s.api",
     "meta": "io.k8s.apimachinery.pkg.apis.meta.v1",
     "apiextensions": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1",
+    "apiregistration": "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1",
+    "autoscalingv2": "io.k8s.api.autoscaling.v2",
 }
 DROPPED = re.compile(
-    r"/(persistentvolumes|persistentvolumeclaims|podtemplates|resourcequotas|limitranges|componentstatuses|watch)\b"
-    r"|horizontalpodautoscalers|poddisruptionbudgets|/nodes/\{name\}/proxy|rbac.authorization"
+    r"/(persistentvolumes|persistentvolumeclaims|resourcequotas|limitranges|componentstatuses|watch"
+    r"|mutatingadmissionpolicies|mutatingadmissionpolicybindings|validatingadmissionpolicies"
+    r"|validatingadmissionpolicybindings|csistoragecapacities|volumeattachments|volumeattributesclasses)\b"
+    r"|/nodes/\{name\}/proxy"
 )
 
 
@@ -100,8 +104,6 @@ def main() -> None:
     (output / "types.json").write_text("{\n" + lines + "\n}\n")
     with zipfile.ZipFile(output / "openapi.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, document in documents.items():
-            if "rbac" in name:
-                continue
             info = zipfile.ZipInfo(name + ".json", (2026, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, json.dumps(cut(document), separators=(",", ":"), sort_keys=True), compresslevel=9)

@@ -10,22 +10,30 @@ import (
 	"strconv"
 	"strings"
 
+	admission "k8s.io/api/admissionregistration/v1"
 	apps "k8s.io/api/apps/v1"
 	authn "k8s.io/api/authentication/v1"
 	authz "k8s.io/api/authorization/v1"
 	autoscaling "k8s.io/api/autoscaling/v1"
+	autoscaling2 "k8s.io/api/autoscaling/v2"
+	batch "k8s.io/api/batch/v1"
+	certificates "k8s.io/api/certificates/v1"
 	coordination "k8s.io/api/coordination/v1"
 	core "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 	events "k8s.io/api/events/v1"
 	networking "k8s.io/api/networking/v1"
+	node "k8s.io/api/node/v1"
 	policy "k8s.io/api/policy/v1"
 	rbac "k8s.io/api/rbac/v1"
+	scheduling "k8s.io/api/scheduling/v1"
+	storage "k8s.io/api/storage/v1"
 	extensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	registration "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 )
 
 var special = map[reflect.Type]string{
@@ -52,6 +60,9 @@ func name(t reflect.Type) string {
 	pkg := strings.Split(t.PkgPath(), "/")
 	if len(pkg) < 2 {
 		return t.Name()
+	}
+	if pkg[len(pkg)-1] == "v2" {
+		return pkg[len(pkg)-2] + "v2." + t.Name()
 	}
 	return pkg[len(pkg)-2] + "." + t.Name()
 }
@@ -139,6 +150,10 @@ func main() {
 		policy.Eviction{}, policy.PodDisruptionBudget{}, authn.TokenRequest{}, authn.TokenReview{}, authn.SelfSubjectReview{},
 		authz.SubjectAccessReview{}, authz.SelfSubjectAccessReview{}, authz.LocalSubjectAccessReview{}, authz.SelfSubjectRulesReview{},
 		rbac.Role{}, rbac.RoleBinding{}, rbac.ClusterRole{}, rbac.ClusterRoleBinding{},
+		admission.ValidatingWebhookConfiguration{}, admission.MutatingWebhookConfiguration{}, registration.APIService{},
+		autoscaling.HorizontalPodAutoscaler{}, autoscaling2.HorizontalPodAutoscaler{}, batch.Job{}, batch.CronJob{},
+		certificates.CertificateSigningRequest{}, node.RuntimeClass{}, scheduling.PriorityClass{},
+		storage.StorageClass{}, storage.CSINode{}, storage.CSIDriver{},
 		extensions.CustomResourceDefinition{}, meta.DeleteOptions{}, meta.Status{}, meta.PartialObjectMetadata{},
 	}
 	for _, r := range roots {

@@ -182,7 +182,7 @@ class Strict:
 def typed(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
     """Decode a raw document as a resource's type, noting unknown and (with `body`) duplicate fields."""
     if resource.custom:
-        return _custom(raw, resource, strict)
+        return _custom(raw, resource, strict, body)
     decoder = decode.Decoder()
     document = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
     metadata = document.get("metadata")
@@ -201,7 +201,7 @@ def typed(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
     return obj
 
 
-def _custom(raw: Json, resource: Resource, strict: Strict) -> Json:
+def _custom(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
     """A custom resource: metadata as everywhere, the rest as its schema says."""
     from fairway.apiserver.kinds.crds import CustomStrategy
 
@@ -217,6 +217,9 @@ def _custom(raw: Json, resource: Resource, strict: Strict) -> Json:
     unknown: list[str] = []
     kept = structural.prune(rest, resource.strategy.schema, "", unknown)
     if strict.validation != "Ignore":
-        strict.found += [f'unknown field "metadata.{u}"' for u in decoder.unknown]
-        strict.found += [f'unknown field "{u}"' for u in unknown]
+        unknown = [*(f"metadata.{u}" for u in decoder.unknown), *unknown]
+        if body and body.count(b'":') != decode.count_keys(raw):
+            strict.found += decode.strict_errors(body, unknown)
+        else:
+            strict.found += [f'unknown field "{u}"' for u in unknown]
     return {"metadata": metadata, **kept}

@@ -52,7 +52,7 @@ def check_preconditions(call: Call, obj: Json, options: DeleteOptions, name: str
         )
     else:
         return
-    raise errors.conflict(kind, "" if call.resource.storage else call.resource.group, name, why)
+    raise errors.conflict(kind, call.resource.stored_group, name, why)
 
 
 def _check_namespace_preconditions(meta: Json, options: DeleteOptions, name: str) -> None:

@@ -56,10 +56,8 @@ def _main(resource: Resource) -> Json:
         out["shortNames"] = list(resource.short_names)
     if resource.categories:
         out["categories"] = list(resource.categories)
-    stored = resource if not resource.storage else None
-    out["storageVersionHash"] = (
-        _hash(resource.group, resource.version, resource.kind) if stored else _hash("", "v1", "Event")
-    )
+    version = "v2" if resource.group == "autoscaling" else resource.version
+    out["storageVersionHash"] = _hash(resource.stored_group, version, resource.kind)
     return out
 
 

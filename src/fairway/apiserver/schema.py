@@ -136,6 +136,14 @@ def zero(node: TypeNode) -> Any:
 
 _GROUPS = {
     "core": "v1",
+    "admissionregistration": "admissionregistration.k8s.io/v1",
+    "apiregistration": "apiregistration.k8s.io/v1",
+    "autoscalingv2": "autoscaling/v2",
+    "batch": "batch/v1",
+    "certificates": "certificates.k8s.io/v1",
+    "node": "node.k8s.io/v1",
+    "scheduling": "scheduling.k8s.io/v1",
+    "storage": "storage.k8s.io/v1",
     "apps": "apps/v1",
     "authentication": "authentication.k8s.io/v1",
     "authorization": "authorization.k8s.io/v1",

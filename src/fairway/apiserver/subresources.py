@@ -10,7 +10,7 @@ from fairway.apiserver.context import Call, encode
 from fairway.apiserver.context import decode as load
 from fairway.apiserver.deleting import delete
 from fairway.apiserver.fielderrors import FieldError, invalid, required, unsupported
-from fairway.apiserver.kinds.columns import selector_text
+from fairway.apiserver.kinds.cells import selector_text
 from fairway.apiserver.managed import Manager
 from fairway.apiserver.options import DeleteOptions, WriteOptions, write_options
 from fairway.apiserver.request import Json, Response

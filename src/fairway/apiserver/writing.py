@@ -75,8 +75,7 @@ def check_living(call: Call, name: str) -> None:
 
 def run_invalid(resource: Resource, name: str, found: list[FieldError]) -> None:
     if found:
-        group = "" if resource.storage else resource.group  # a view answers in the name of what is stored
-        raise errors.invalid(resource.kind, group, name, found)
+        raise errors.invalid(resource.kind, resource.stored_group, name, found)
 
 
 # ---- create -----------------------------------------------------------------------------------------------------

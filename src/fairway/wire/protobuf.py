@@ -22,7 +22,7 @@ class MessageField(NamedTuple):
     """One field of a message: its JSON name (empty: inlined), the code of its type, what is below."""
 
     name: str
-    code: str  # s i l b f y time microtime duration quantity intorstr json struct list map
+    code: str  # s i l b f y time microtime duration quantity intorstr json struct list map sparse choice
     below: Message | None
     item: MessageField | None
 
@@ -139,7 +139,19 @@ def _value(value: int | bytes, field: MessageField) -> Any:
     if code == "struct":
         assert field.below is not None
         return decode_message(value, field.below)
+    if code in ("sparse", "choice"):
+        return _loose(value, field)
     return _special(value, code)
+
+
+def _loose(data: bytes, field: MessageField) -> Any:
+    """`sparse`: a message whose empty texts and false flags mean nothing. `choice`: the last field that is set."""
+    assert field.below is not None
+    found = decode_message(data, field.below)
+    if field.code == "choice":
+        return next(reversed(found.values()), None)
+    plain = {f.name for f in field.below.values() if f.code in ("s", "b")}
+    return {k: v for k, v in found.items() if v or k not in plain}
 
 
 def _number(value: int | bytes) -> int:

@@ -56,6 +56,11 @@ class Resource:
         return self.storage or (f"{self.plural}.{self.group}" if self.group else self.plural)
 
     @property
+    def stored_group(self) -> str:
+        """Errors name what is stored, not the view."""
+        return self.storage.partition(".")[2] if self.storage else self.group
+
+    @property
     def head(self) -> bytes:
         """What stands before the stored bytes in an answer."""
         return f'{{"kind":"{self.kind}","apiVersion":"{self.api_version}",'.encode()

@@ -175,7 +175,10 @@ def priority_of(call: Call, wanted: str, pod: str) -> tuple[int, str]:
     if wanted in PRIORITIES:
         return PRIORITIES[wanted], "PreemptLowerPriority"
     if wanted:
-        raise errors.forbidden("pods", "", pod, f"no PriorityClass with name {wanted} was found")
+        found = call.server.read("priorityclasses.scheduling.k8s.io", wanted)
+        if found is None:
+            raise errors.forbidden("pods", "", pod, f"no PriorityClass with name {wanted} was found")
+        return found.get("value", 0), found.get("preemptionPolicy", "PreemptLowerPriority")
     return 0, "PreemptLowerPriority"
 
 

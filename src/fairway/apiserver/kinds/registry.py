@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from fairway.apiserver.kinds import columns, crds, endpoints, networking, pods, service, simple, storage, workloads
-from fairway.apiserver.kinds.base import Resource, Strategy
+from fairway.apiserver.kinds import (
+    columns,
+    crds,
+    endpoints,
+    networking,
+    podcolumns,
+    pods,
+    service,
+    simple,
+    storage,
+    stored,
+    workloads,
+)
+from fairway.apiserver.kinds.base import Resource
+from fairway.apiserver.kinds.rows import Row, Views
 from fairway.apiserver.schema import builtin
-from fairway.apiserver.tables import Column
 
 _LOGS = (
     "attach",
@@ -22,20 +33,6 @@ _LOGS = (
     "resize",
     "status",
 )
-
-
-class Row(NamedTuple):
-    """One entry; what it leaves out is what most kinds have."""
-
-    type_key: str
-    plural: str
-    group: str = ""
-    short: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-    strategy: type[Strategy] = Strategy
-    cells: tuple[Column, ...] = ()
-    namespaced: bool = True
-    subresources: tuple[str, ...] = ()
 
 
 _ALL = ("all",)
@@ -68,7 +65,7 @@ TABLE: tuple[Row, ...] = (
         True,
         _STATUS,
     ),
-    Row("core.Pod", "pods", "", ("po",), _ALL, pods.PodStrategy, columns.POD, True, _LOGS),
+    Row("core.Pod", "pods", "", ("po",), _ALL, pods.PodStrategy, podcolumns.POD, True, _LOGS),
     Row(
         "core.ReplicationController",
         "replicationcontrollers",
@@ -76,7 +73,7 @@ TABLE: tuple[Row, ...] = (
         ("rc",),
         _ALL,
         workloads.ReplicationControllerStrategy,
-        columns.REPLICATIONCONTROLLER,
+        podcolumns.REPLICATIONCONTROLLER,
         True,
         _SCALED,
     ),
@@ -110,7 +107,7 @@ TABLE: tuple[Row, ...] = (
         (),
         (),
         simple.ControllerRevisionStrategy,
-        columns.CONTROLLERREVISION,
+        podcolumns.CONTROLLERREVISION,
     ),
     Row(
         "apps.DaemonSet",
@@ -119,7 +116,7 @@ TABLE: tuple[Row, ...] = (
         ("ds",),
         _ALL,
         workloads.DaemonSetStrategy,
-        columns.DAEMONSET,
+        podcolumns.DAEMONSET,
         True,
         _STATUS,
     ),
@@ -130,7 +127,7 @@ TABLE: tuple[Row, ...] = (
         ("deploy",),
         _ALL,
         workloads.DeploymentStrategy,
-        columns.DEPLOYMENT,
+        podcolumns.DEPLOYMENT,
         True,
         _SCALED,
     ),
@@ -141,7 +138,7 @@ TABLE: tuple[Row, ...] = (
         ("rs",),
         _ALL,
         workloads.ReplicaSetStrategy,
-        columns.REPLICASET,
+        podcolumns.REPLICASET,
         True,
         _SCALED,
     ),
@@ -152,11 +149,20 @@ TABLE: tuple[Row, ...] = (
         ("sts",),
         _ALL,
         workloads.StatefulSetStrategy,
-        columns.STATEFULSET,
+        podcolumns.STATEFULSET,
         True,
         _SCALED,
     ),
-    Row("events.Event", "events", "events.k8s.io", ("ev",), (), simple.NewEventStrategy, columns.EVENT),
+    Row(
+        "events.Event",
+        "events",
+        "events.k8s.io",
+        ("ev",),
+        (),
+        simple.NewEventStrategy,
+        columns.EVENT,
+        views=Views("events", simple.event_to_core, simple.event_from_core),
+    ),
     Row(
         "networking.IngressClass",
         "ingressclasses",
@@ -229,6 +235,7 @@ TABLE: tuple[Row, ...] = (
         endpoints.EndpointSliceStrategy,
         columns.ENDPOINTSLICE,
     ),
+    *stored.ROWS,
 )
 
 # Reviews and the like: kinds that are answered, never stored.
@@ -246,13 +253,23 @@ REVIEWS: dict[str, tuple[tuple[str, str, bool], ...]] = {
 }
 # The order in which the real server lists groups.
 GROUP_ORDER = (
+    "apiregistration.k8s.io",
+    "apps",
     "events.k8s.io",
     "authentication.k8s.io",
     "authorization.k8s.io",
-    "apps",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
     "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
     "apiextensions.k8s.io",
+    "scheduling.k8s.io",
     "coordination.k8s.io",
+    "node.k8s.io",
     "discovery.k8s.io",
 )
 
@@ -261,10 +278,10 @@ def _resource(row: Row) -> Resource:
     strategy = row.strategy()
     strategy.columns = row.cells
     kind = row.type_key.split(".", 1)[1]
-    new_event = row.group == "events.k8s.io"
+    views = row.views
     return Resource(
         row.group,
-        "v1",
+        row.version,
         row.plural,
         kind,
         builtin(row.type_key),
@@ -273,9 +290,9 @@ def _resource(row: Row) -> Resource:
         row.short,
         row.categories,
         subresources=row.subresources,
-        storage="events" if new_event else "",
-        to_storage=simple.event_to_core if new_event else None,
-        from_storage=simple.event_from_core if new_event else None,
+        storage=views.key if views else "",
+        to_storage=views.to_storage if views else None,
+        from_storage=views.from_storage if views else None,
         singular=kind.lower(),
     )
 
