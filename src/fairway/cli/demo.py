@@ -1,297 +1,270 @@
-"""The demonstration that `fairway up` builds: a node between its pods and a client outside, and requests through it.
+"""What `fairway up --demo` shows: a Deployment, a Service of each type, requests to each, the path of one explained.
 
-Every endpoint of the manifests becomes a pod: a network namespace with a server that answers with the pod's name and
-the address that it saw. Namespaces are named `fw-…`; nothing outside them is touched.
+The objects are `examples/cluster/*.yaml`, applied through the API. Requests are made from a pod's own network namespace
+and from the host; names are asked of the cluster's DNS.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple
 
-from rich.table import Table
-
-from fairway.cli.screen import screen
-from fairway.cli.sources import gather, manifest_sources, proxy_feeds
+from fairway.cli.clusters import say
 from fairway.io.host import netns
-from fairway.kube.cluster import Node
-from fairway.state.tables import State, Writer
-from fairway.values.address import Address, Family
-from fairway.values.errors import ConfigError, FairwayError
-from fairway.values.names import ObjectName
+from fairway.io.host.statefolder import StateFolder
+from fairway.values.errors import FairwayError
 
-NODE, CLIENT, POD = "fw-node", "fw-client", "fw-pod-"
-CLIENT_HOST = 2
-ANSWERED = "pod "
-TIMEOUT = 3.0
+EXAMPLES = (Path(__file__).resolve().parents[1] / "examples", Path(__file__).resolve().parents[3] / "examples")
+"""In a wheel, and in a clone."""
+NAMESPACE = "shop"
+READY_SECONDS = 30.0
+REQUEST_SECONDS = 3.0
 """Longer than the second after which TCP asks again: the kernel limits how often it says that a port is closed."""
 REQUESTS = 6
-"""To each Service, so that its backends show; a single one where none can answer."""
+Json = dict[str, Any]
 
 
-class Pod(NamedTuple):
-    """One endpoint as a pod."""
-
-    name: str
-    namespace: str
-    address: Address
-    ports: tuple[int, ...]
-
-
-class Town:
-    """The namespaces, the servers in the pods, and the proxy on the node. Use as an async context manager."""
-
-    def __init__(self, manifests: Path, state: State) -> None:
-        self.manifests = manifests
-        self.state = state
-        self.node = _only_node(state)
-        self.address = next(a for a in self.node.addresses if a.family is Family.IPV4)
-        self.client = Address(self.address[:3] + bytes([CLIENT_HOST]))
-        self.pods = tuple(_pods(self.state))
-        self._servers: list[asyncio.Server] = []
-        self._proxy: asyncio.subprocess.Process | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="fairway-")
-
-    @classmethod
-    async def plan(cls, manifests: Path) -> Self:
-        """Read the manifests; nothing is built yet."""
-        state = State()
-        feeds = proxy_feeds(Writer(state), _ignore, "", mirrors=True)
-        await gather(manifest_sources(feeds, manifests))
-        return cls(manifests, state)
-
-    async def __aenter__(self) -> Self:
-        try:
-            clear()
-            self._build()
-            for pod in self.pods:
-                await self._serve(pod)
-            await self._start_proxy()
-        except BaseException:
-            await self._end()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._end()
-
-    def _build(self) -> None:
-        for name in (NODE, CLIENT):
-            netns.add(name)
-        netns.set_sysctl(NODE, "net.ipv4.ip_forward", "1")
-        netns.ip(["-n", NODE, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", CLIENT])
-        for name, address in ((NODE, self.address), (CLIENT, self.client)):
-            netns.ip(["-n", name, "addr", "add", f"{address}/24", "dev", "eth0"])
-            netns.ip(["-n", name, "link", "set", "eth0", "up"])
-        netns.ip(["-n", CLIENT, "route", "add", "default", "via", str(self.address)])
-        netns.ip(["-n", NODE, "route", "add", "default", "via", str(self.client)])
-        for index, pod in enumerate(self.pods):
-            self._add_pod(pod, f"pod{index}")
-
-    def _add_pod(self, pod: Pod, device: str) -> None:
-        """A routed pod, as many CNI plugins make it: packets between pods pass the node, and so its Services."""
-        gateway = str(self.address)
-        netns.add(pod.namespace)
-        netns.ip(["-n", NODE, "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", pod.namespace])
-        netns.ip(["-n", NODE, "addr", "add", f"{gateway}/32", "dev", device])
-        netns.ip(["-n", NODE, "link", "set", device, "up"])
-        netns.ip(["-n", NODE, "route", "add", f"{pod.address}/32", "dev", device])
-        netns.ip(["-n", pod.namespace, "addr", "add", f"{pod.address}/32", "dev", "eth0"])
-        netns.ip(["-n", pod.namespace, "link", "set", "eth0", "up"])
-        netns.ip(["-n", pod.namespace, "route", "add", gateway, "dev", "eth0"])
-        netns.ip(["-n", pod.namespace, "route", "add", "default", "via", gateway])
-
-    async def _serve(self, pod: Pod) -> None:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-                await reader.readuntil(b"\r\n\r\n")
-                peer = writer.get_extra_info("peername")[0]
-                body = f"{ANSWERED}{pod.name} (source {peer})\n".encode()
-                writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-                await writer.drain()
-            writer.close()
-
-        for port in pod.ports:
-            with netns.entered(pod.namespace):
-                listener = socket.create_server((str(pod.address), port), backlog=64)
-            self._servers.append(await asyncio.start_server(answer, sock=listener))
-
-    async def _start_proxy(self) -> None:
-        """Start `fairway proxy` on the node and wait until it says that it is ready."""
-        ready = Path(self._folder.name, "notify")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listener:
-            listener.bind(str(ready))
-            log = Path(self._folder.name, "proxy.log")
-            with log.open("wb") as out:  # noqa: ASYNC230 - a few bytes, at start
-                self._proxy = await asyncio.create_subprocess_exec(
-                    *self.on_node("proxy", "--manifests", str(self.manifests), *self._flags()),
-                    env={**os.environ, "NOTIFY_SOCKET": str(ready)},
-                    stdout=out,
-                    stderr=out,
-                )
-            ended = asyncio.ensure_future(self._proxy.wait())
-            told = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(listener, 256))
-            await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED, timeout=30)
-            told.cancel()
-            if ended.done() or not told.done() or told.cancelled():
-                said = log.read_text(encoding="utf-8")  # noqa: ASYNC240 - the end of the command
-                raise FairwayError(f"the proxy did not start:\n{said}")
-
-    def _flags(self) -> list[str]:
-        pods = ",".join(str(prefix) for prefix in self.node.pod_cidrs)
-        return ["--hostname-override", self.node.name, "--cluster-cidr", pods]
-
-    def on_node(self, *arguments: str) -> list[str]:
-        """The command line that runs a fairway command on the node."""
-        return ["ip", "netns", "exec", NODE, sys.executable, "-m", "fairway.cli.main", *arguments]
-
-    def explain(self, question: str) -> str:
-        """What `fairway explain` says on the node."""
-        arguments = self.on_node("explain", "--manifests", str(self.manifests), *self._flags(), question)
-        return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
-
-    async def _end(self) -> None:
-        if self._proxy is not None and self._proxy.returncode is None:
-            self._proxy.terminate()
-            await self._proxy.wait()
-        for server in self._servers:
-            server.close()
-        clear()
-        self._folder.cleanup()
-
-
-def _ignore(kind: str, count: int) -> None: ...
-
-
-def clear() -> None:
-    """Remove the namespaces of this run, or of one that was killed."""
-    for name in (*netns.names(POD), *netns.names(NODE), *netns.names(CLIENT)):
-        netns.remove(name)
-
-
-def _only_node(state: State) -> Node:
-    nodes = list(state.nodes())
-    if len(nodes) != 1 or not any(a.family is Family.IPV4 for a in nodes[0].addresses):
-        raise ConfigError("the manifests need exactly one Node, with an IPv4 InternalIP")
-    return nodes[0]
-
-
-def _pods(state: State) -> Iterator[Pod]:
-    for service in sorted(state.service_names()):
-        for one in state.slices(service):
-            for endpoint in one.endpoints:
-                if endpoint.address.family is Family.IPV4:
-                    name = f"{service.name}-{endpoint.address[3]}"
-                    yield Pod(name, f"{POD}{name}", endpoint.address, tuple(p.port for p in one.ports))
+class DemoError(FairwayError):
+    """The demonstration could not be shown; the message says what was waited for."""
 
 
 class Visit(NamedTuple):
-    """One request to make."""
+    """Requests to one place."""
 
-    namespace: str
     who: str
-    service: ObjectName
+    namespace: str
+    """Of the network that they are made in; empty: the host's."""
+    name: str
+    """The Service."""
     kind: str
-    target: Address
+    target: str
+    """An address, or a name for the cluster's DNS."""
     port: int
+    is_answered: bool = True
 
 
-def visits(town: Town) -> Iterator[Visit]:
-    """Requests to every Service: from a pod to cluster IPs, from the client to what is open to the outside."""
-    pod = town.pods[0]
-    for name in sorted(town.state.service_names()):
-        service = town.state.service(name)
-        if service is None:
-            continue
-        for port in service.ports:
-            yield Visit(pod.namespace, f"pod {pod.name}", name, "cluster IP", service.cluster_ips[0], port.port)
-            for address in service.load_balancer_ips:
-                yield Visit(CLIENT, "client outside", name, "load balancer", address, port.port)
-            if port.node_port:
-                yield Visit(CLIENT, "client outside", name, "node port", town.address, port.node_port)
+class Shop(NamedTuple):
+    """The example as it runs."""
+
+    services: dict[str, Json]
+    client: Json
+    client_namespace: str
+    node_address: str
+    dns: str
 
 
-async def visit(town: Town) -> bool:
-    """Make all requests, show where each went, explain one. Whether all went as planned."""
-    console = screen()
-    console.print(f"node [b]{town.node.name}[/b] at {town.address}, {len(town.pods)} pods, a client at {town.client}\n")
-    table = Table("from", "to", "Service", "answered by", box=None, header_style="bold")
-    good = True
-    for one in visits(town):
-        has_backends = bool(_backends(town.state, one.service))
-        answers = [await _ask(one) for _ in range(REQUESTS if has_backends else 1)]
-        good = good and all(answer.startswith(ANSWERED) == has_backends for answer in answers)
-        target = f"{one.target.with_port(one.port)} ({one.kind})"
-        table.add_row(one.who, target, str(one.service), _summary(answers))
-    console.print(table)
-    question = _question(town)
-    console.print(f"\n[b]fairway explain '{question}'[/b]\n")
-    console.print(await asyncio.to_thread(town.explain, question), markup=False, end="")
-    return good
+def run(folder: StateFolder) -> int:
+    """Show it; exit code 1 when a request did not go as it should."""
+    return asyncio.run(_run(folder))
 
 
-def _question(town: Town) -> str:
-    """One whose source is no backend of its target: hairpin would be told beside the usual."""
-    pod = town.pods[0]
-    asked = [one for one in visits(town) if one.namespace == pod.namespace]
-    plain = [one for one in asked if _backends(town.state, one.service) - {pod.address}]
-    one = next((one for one in plain if pod.address not in _backends(town.state, one.service)), asked[0])
-    return f"{pod.address} -> {one.target.with_port(one.port)}/tcp"
+async def _run(folder: StateFolder) -> int:
+    from fairway.io.kube.client import ApiClient
+    from fairway.io.kube.kubeconfig import Kubeconfig
+
+    connection = Kubeconfig.read([folder.kubeconfig]).connection()
+    async with ApiClient(connection, qps=-1.0) as api:
+        began = time.monotonic()
+        shop = await _open_shop(folder, api)
+        say(f"the shop is open after {time.monotonic() - began:.1f} s")
+    is_good = await _show_visits(shop)
+    is_good = await asyncio.to_thread(_show_path, folder, shop) and is_good
+    _show_what_next(shop)
+    return 0 if is_good else 1
 
 
-def _backends(state: State, service: ObjectName) -> set[Address]:
-    return {endpoint.address for one in state.slices(service) for endpoint in one.endpoints}
+# -- the objects
 
 
-def _summary(answers: list[str]) -> str:
-    counts: dict[str, int] = {}
-    for answer in answers:
-        counts[answer] = counts.get(answer, 0) + 1
-    return ", ".join(f"{count}× {answer}" for answer, count in sorted(counts.items()))
+async def _open_shop(folder: StateFolder, api: Any) -> Shop:
+    """Apply the objects, and wait until all that they ask for is there."""
+    for document in _documents():
+        await _apply(api, document)
+    settings = folder.settings()
+    deployment = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/web"
+    await _until(api, deployment, "three web pods", lambda one: one.get("status", {}).get("availableReplicas") == 3)
+    pod = f"/api/v1/namespaces/{NAMESPACE}/pods/client"
+    client = await _until(api, pod, "the client pod", lambda one: one["status"].get("phase") == "Running")
+    service = f"/api/v1/namespaces/{NAMESPACE}/services"
+    store = await _until(
+        api, f"{service}/store", "a load balancer's address", lambda one: bool(one["status"]["loadBalancer"])
+    )
+    listed = json.loads(await api.get(service))["items"]
+    services = {one["metadata"]["name"]: one for one in (*listed, store)}
+    nodes = {node.name: node for node in settings.topology.nodes}
+    node = nodes[client["spec"]["nodeName"]]
+    return Shop(
+        services,
+        client,
+        f"{node.namespace}-{client['metadata']['uid']}",
+        str(settings.topology.nodes[0].addresses[0]),
+        str(settings.dns_addresses[0]),
+    )
 
 
-async def _ask(one: Visit) -> str:
-    loop = asyncio.get_running_loop()
-    with netns.entered(one.namespace):
-        client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    client.setblocking(False)
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            await loop.sock_connect(client, (str(one.target), one.port))
-            await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
-            answer = b""
-            while piece := await loop.sock_recv(client, 4096):
-                answer += piece
-    except TimeoutError:
-        return "no answer"
-    except ConnectionRefusedError:
-        return "refused"
-    except OSError as error:
-        return os.strerror(error.errno or 0)
-    finally:
-        client.close()
+def _documents() -> list[Json]:
+    from fairway.kube.yaml import read_yaml
+
+    folder = next((one / "cluster" for one in EXAMPLES if (one / "cluster").is_dir()), EXAMPLES[0] / "cluster")
+    texts = [text for path in sorted(folder.glob("*.yaml")) for text in path.read_text().split("\n---\n")]
+    return [tree for text in texts if isinstance(tree := read_yaml(text), dict)]
+
+
+_PLURALS = {"Namespace": "namespaces", "Deployment": "deployments", "Pod": "pods", "Service": "services"}
+
+
+async def _apply(api: Any, document: Json) -> None:
+    """Server-side, so that a second demonstration changes nothing."""
+    from fairway.io.kube.client import APPLY_PATCH, object_path
+
+    meta, version = document["metadata"], document["apiVersion"]
+    root = f"/{'apis' if '/' in version else 'api'}/{version}/{_PLURALS[document['kind']]}"
+    path = object_path(root, meta["name"], meta.get("namespace", ""))
+    query = {"fieldManager": "fairway-demo", "force": "true"}
+    await api.request("PATCH", path, query, json.dumps(document).encode(), content_type=APPLY_PATCH)
+
+
+async def _until(api: Any, path: str, what: str, holds: Callable[[Json], bool]) -> Json:
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        one: Json = json.loads(await api.get(path))
+        if holds(one):
+            return one
+        if time.monotonic() > deadline:
+            raise DemoError(f"{what}: not there after {READY_SECONDS:.0f} s; `fairway kubectl -n {NAMESPACE} get pods`")
+        await asyncio.sleep(0.05)
+
+
+# -- the requests
+
+
+def visits(shop: Shop) -> list[Visit]:
+    """From a pod to everything inside, from the host to what is open to the outside."""
+    pod = ("pod client", shop.client_namespace)
+    found = [
+        Visit(*pod, name, kind, f"{name}.{NAMESPACE}.svc.cluster.local", port, is_answered)
+        for name, kind, port, is_answered in (
+            ("web", "ClusterIP", 80, True),
+            ("cart", "ClusterIP, affinity", 80, True),
+            ("pods", "headless", 8080, True),
+            ("alias", "ExternalName", 80, True),
+            ("idle", "no endpoints", 80, False),
+        )
+    ]
+    api, store = shop.services["api"], shop.services["store"]
+    node_port = api["spec"]["ports"][0]["nodePort"]
+    balancer = store["status"]["loadBalancer"]["ingress"][0]["ip"]
+    return [
+        *found,
+        Visit("this machine", "", "api", "NodePort", shop.node_address, node_port),
+        Visit("this machine", "", "store", "LoadBalancer", balancer, 80),
+    ]
+
+
+async def _show_visits(shop: Shop) -> bool:
+    from rich.table import Table
+
+    from fairway.cli.screen import screen
+
+    table = Table("from", "to", "type", "answered by", box=None, header_style="bold")
+    is_good = True
+    for one in visits(shop):
+        answers = [await asyncio.to_thread(_ask, one, shop.dns) for _ in range(REQUESTS if one.is_answered else 1)]
+        is_good = is_good and all(answer.is_ok == one.is_answered for answer in answers)
+        counts = Counter(answer.text for answer in answers)
+        summary = ", ".join(f"{count}× {text}" for text, count in sorted(counts.items()))
+        table.add_row(one.who, f"{one.target}:{one.port}", one.kind, summary)
+    screen().print(table)
+    return is_good
+
+
+class _Answer(NamedTuple):
+    is_ok: bool
+    text: str
+
+
+def _ask(one: Visit, server: str) -> _Answer:
+    """One request on a connection of its own: who answered it."""
+    place = netns.entered(one.namespace) if one.namespace else contextlib.nullcontext()
+    with place:
+        try:
+            address = _resolve(one.target, server) if one.namespace else one.target
+            with socket.create_connection((address, one.port), REQUEST_SECONDS) as connection:
+                return _Answer(True, _get(connection, "/hostname"))
+        except TimeoutError:
+            return _Answer(False, "no answer")
+        except ConnectionRefusedError:
+            return _Answer(False, "refused")
+        except OSError as error:
+            return _Answer(False, os.strerror(error.errno) if error.errno else str(error))
+
+
+def _get(connection: socket.socket, path: str) -> str:
+    connection.sendall(f"GET {path} HTTP/1.0\r\nHost: shop\r\n\r\n".encode())
+    answer = b""
+    while piece := connection.recv(4096):
+        answer += piece
     return answer.rpartition(b"\r\n\r\n")[2].decode().strip()
 
 
-def how_to_try(town: Town) -> str:
-    """What to do while it is up."""
-    service = next(iter(visits(town)))
-    curl = "curl" if shutil.which("curl") else "wget -qO-"
-    return (
-        f"\nUp until Ctrl-C. Try, in another terminal:\n"
-        f"  ip netns exec {town.pods[0].namespace} {curl} -s http://{service.target}:{service.port}/\n"
-        f"  ip netns exec {NODE} nft list map ip fairway frontends\n"
-        f"  edit {town.manifests}/*.yaml and ask again: the change is in the kernel before your editor is closed\n"
+def _resolve(name: str, server: str) -> str:
+    from dns.exception import DNSException, Timeout
+    from dns.resolver import Resolver
+
+    asked = Resolver(configure=False)
+    asked.nameservers, asked.lifetime = [server], REQUEST_SECONDS
+    try:
+        return str(next(iter(asked.resolve(name, "A" if ":" not in server else "AAAA"))))
+    except Timeout:
+        raise OSError("the cluster's DNS does not answer") from None
+    except DNSException as error:
+        raise OSError(f"the cluster's DNS: {error}") from None
+
+
+# -- the path, and what comes then
+
+
+def _show_path(folder: StateFolder, shop: Shop) -> bool:
+    """Explained on the node that the client runs on, with what its kernel holds."""
+    address = shop.services["web"]["spec"]["clusterIP"]
+    question = f"{shop.client['status']['podIP']} -> {address}:80/tcp"
+    node = shop.client["spec"]["nodeName"]
+    own = [sys.executable, "-m", "fairway.cli.main"]
+    flags = [
+        "--hostname-override",
+        node,
+        "--detect-local-mode",
+        "NodeCIDR",
+        "--kubeconfig",
+        str(folder.node_kubeconfig),
+    ]
+    command = [*own, "node", "exec", "--name", folder.settings().name, node, "--", *own, "explain", *flags, question]
+    sys.stdout.write(f"\nfairway explain '{question}'        (on {node})\n\n")
+    sys.stdout.flush()
+    return subprocess.run(command, check=False).returncode == 0
+
+
+def _show_what_next(shop: Shop) -> None:
+    web, store = shop.services["web"], shop.services["store"]
+    balancer = store["status"]["loadBalancer"]["ingress"][0]["ip"]
+    sys.stdout.write(
+        f"""
+The cluster stays up. Try next:
+  fairway kubectl get pods,services -A -o wide
+  fairway kubectl -n {NAMESPACE} exec client -- curl -s http://web/hostname
+  fairway kubectl -n {NAMESPACE} scale deployment web --replicas 5
+  curl http://{balancer}/hostname; curl http://{web["spec"]["clusterIP"]}/hostname
+  fairway node exec {shop.client["spec"]["nodeName"]} -- nft list map ip fairway frontends
+  fairway status; fairway down
+"""
     )

@@ -39,13 +39,17 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("up", "fairway.cli.up", "a Kubernetes cluster on this machine, in seconds"),
     Command("down", "fairway.cli.down", "end it, and put the machine back as it was"),
-    Command("node", "fairway.cli.node", "one node of the cluster"),
-    Command("control-plane", "fairway.cli.control_plane", "API server and controllers of the cluster"),
-    Command("supervisor", "fairway.cli.supervisor", "the parent of the cluster's processes"),
+    Command("status", "fairway.cli.cluster_status", "what of it runs, what does not, and what to do"),
+    Command("kubectl", "fairway.cli.kubectl", "this machine's kubectl, on the cluster"),
+    Command("kubeconfig", "fairway.cli.kubeconfig", "the cluster's kubeconfig, with a token"),
+    Command("node", "fairway.cli.node", "`node exec NAME -- CMD`: a command on a node; or one node's process"),
+    Command("gc", "fairway.cli.gc", "remove what dead clusters left"),
     Command("proxy", "fairway.cli.proxy", "the Service proxy of this node; takes kube-proxy's configuration and flags"),
     Command("dns", "fairway.cli.dns", "the cluster's DNS server; takes CoreDNS' Corefile as it is"),
     Command("explain", "fairway.cli.explain", "where a packet goes and why, step by step"),
     Command("apiserver", "fairway.cli.apiserver", "the Kubernetes API from one process and one SQLite file"),
+    Command("control-plane", "fairway.cli.control_plane", "API server and controllers of a cluster, as its process"),
+    Command("supervisor", "fairway.cli.supervisor", "the parent of a cluster's processes"),
     Command("services", "fairway.cli.services", "frontends and backends as this node plans them"),
 )
 

@@ -14,6 +14,7 @@ import os
 import platform
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -46,11 +47,46 @@ def run(arguments: list[str]) -> int:
     """The command; returns its exit code."""
     from fairway.io.host.statefolder import ROOT, StateFolder
 
-    parser = argparse.ArgumentParser(prog="fairway node", description="One node of the embedded cluster.")
+    if arguments[:1] == ["exec"]:
+        return _exec(arguments[1:])
+    description = "One node of the embedded cluster; `fairway node exec NAME -- CMD` runs a command on one."
+    parser = argparse.ArgumentParser(prog="fairway node", description=description)
     parser.add_argument("--state", type=Path, default=ROOT / "fairway", help="the cluster's state folder")
     parser.add_argument("--name", required=True, help="the node: node-1, node-2 …")
     options = parser.parse_args(arguments)
     return serve(StateFolder(options.state), options.name)
+
+
+def _exec(arguments: list[str]) -> int:
+    """`fairway node exec NAME -- CMD`: in the node's network, on this machine's files; replaced by the command."""
+    from fairway.cli.clusters import find, make_parser
+    from fairway.io.host import netns
+
+    parser = make_parser("node exec", "Run a command in a node's network namespace.", has_output=False)
+    parser.add_argument("node", help="node-1, node-2 …")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="and its arguments; after --")
+    options = parser.parse_args(arguments)
+    folder = find("node exec", options.name)
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        raise ConfigError("no command; try: fairway node exec node-1 -- ip route")
+    node = _node_of(folder.settings(), options.node)
+    netns.enter(node.namespace)
+    # `fairway explain` and the like, on this node, need no flags to find the cluster.
+    environment = {**os.environ, "KUBECONFIG": str(folder.node_kubeconfig), "FAIRWAY_NODE": node.name}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    try:
+        os.execvpe(command[0], command, {**environment, "PATH": path})  # noqa: S606 - the command as it was given
+    except OSError as error:
+        raise ConfigError(f"{command[0]}: {error.strerror}") from None
+
+
+def _node_of(settings: ClusterSettings, name: str) -> ClusterNode:
+    nodes = settings.topology.nodes
+    found = next((one for one in nodes if one.name == name), None)
+    if found is None:
+        raise ConfigError(f"{name!r} is no node of this cluster (there is: {', '.join(one.name for one in nodes)})")
+    return found
 
 
 def serve(folder: StateFolder, name: str) -> int:
@@ -61,10 +97,7 @@ def serve(folder: StateFolder, name: str) -> int:
     from fairway.io.host import netns
 
     settings = folder.settings()
-    node = next((one for one in settings.topology.nodes if one.name == name), None)
-    if node is None:
-        names = ", ".join(one.name for one in settings.topology.nodes)
-        raise ConfigError(f"--name: {name!r} is no node of this cluster (there is: {names})")
+    node = _node_of(settings, name)
     lock = folder.take(name)
     set_up_logging()
     netns.enter(node.namespace)

@@ -78,6 +78,8 @@ class _Part:
     began: float = 0.0
     due: float = 0.0
     """When to start it; by the monotonic clock."""
+    starts: int = 0
+    last_end: str = ""
     backoff: Backoff = field(default_factory=lambda: Backoff(first=0.1, most=10.0, jitter=0.0))
 
 
@@ -101,6 +103,9 @@ class Supervisor:
     def __init__(self, folder: StateFolder) -> None:
         self._folder = folder
         self._parts = {name: _Part(name) for name in folder.names() if name != SUPERVISOR}
+        for name, (starts, last_end) in folder.history().items():
+            if name in self._parts:
+                self._parts[name].starts, self._parts[name].last_end = starts, last_end
         self._poll = select.poll()
         self._is_stopping = False
         self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -142,6 +147,8 @@ class Supervisor:
         if pid == 0:
             self._be(part.name)
         self._watch(part, pid)
+        part.starts += 1
+        self._keep_history()
         log.info("part=%s pid=%d msg=started", part.name, pid)
 
     def _watch(self, part: _Part, pid: int) -> None:
@@ -187,7 +194,7 @@ class Supervisor:
                 self._start(part)
 
     def _ended(self, part: _Part) -> None:
-        how = "of somebody else"
+        how = "not seen how"
         with contextlib.suppress(ChildProcessError):
             _, status = os.waitpid(part.pid, os.WNOHANG)
             code = os.waitstatus_to_exitcode(status)
@@ -198,7 +205,12 @@ class Supervisor:
             part.backoff.succeeded()
         delay = part.backoff.failed(0.0)
         part.pid, part.descriptor, part.due = 0, -1, time.monotonic() + delay
+        part.last_end = how
+        self._keep_history()
         log.warning("part=%s ended='%s' msg='starting it again' in=%.1fs", part.name, how, delay)
+
+    def _keep_history(self) -> None:
+        self._folder.keep_history({part.name: (part.starts, part.last_end) for part in self._parts.values()})
 
     # -- the end
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fairway.cluster.topology import Route, Topology
-from fairway.values.address import Address, Family
+from fairway.cluster.settings import ClusterSettings
+from fairway.cluster.topology import Route
+from fairway.values.address import Address, Family, Prefix
 
 
 class Namespace(NamedTuple):
@@ -62,11 +63,34 @@ class HostSysctl(NamedTuple):
         return f"sysctl {self.key} = {self.value}"
 
 
-Change = Namespace | Link | HostAddress | HostRoute | HostSysctl
+class WayIn(NamedTuple):
+    """A range of virtual addresses that the host reaches by way of the nodes."""
+
+    to: Prefix
+    link: str
+
+    def __str__(self) -> str:
+        return f"routes within {self.to} by way of the nodes, dev {self.link}"
 
 
-def host_changes(topology: Topology) -> tuple[Change, ...]:
+class Table(NamedTuple):
+    """An nftables table of the host."""
+
+    family: Family
+    name: str
+
+    def __str__(self) -> str:
+        return f"nftables table {'ip' if self.family is Family.IPV4 else 'ip6'} {self.name}: masquerades what pods send out"
+
+
+Change = Namespace | Link | HostAddress | HostRoute | HostSysctl | WayIn | Table
+
+
+def host_changes(settings: ClusterSettings) -> tuple[Change, ...]:
     """All of them, in the order in which they are made."""
+    topology = settings.topology
+    ways = [WayIn(one, topology.link) for one in (*settings.service_ranges, *settings.balancer_ranges)]
+    tables = [Table(family, settings.egress_table) for family in settings.families]
     spaces = [Namespace(topology.switch), *(Namespace(node.namespace) for node in topology.nodes)]
     addresses = [
         HostAddress(topology.link, address, whole.length)
@@ -74,7 +98,7 @@ def host_changes(topology: Topology) -> tuple[Change, ...]:
     ]
     routes = [HostRoute(route, topology.link) for route in topology.host_routes]
     sysctls = [HostSysctl(FORWARDING[one.family], "1") for one in topology.host_addresses]
-    return (*spaces, Link(topology.link, topology.switch), *addresses, *routes, *sysctls)
+    return (*spaces, Link(topology.link, topology.switch), *addresses, *routes, *ways, *tables, *sysctls)
 
 
 FORWARDING = {Family.IPV4: "net.ipv4.ip_forward", Family.IPV6: "net.ipv6.conf.all.forwarding"}

@@ -9,16 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from fairway.cluster.preflight import OUR_LINK, OURS
 from fairway.cluster.settings import ClusterSettings
 from fairway.io.containers.syscalls import unmount
 from fairway.io.host import netns, underlay, waysin
-from fairway.io.host.statefolder import SUPERVISOR, StateFolder
+from fairway.io.host.statefolder import ROOT, SUPERVISOR, Part, StateFolder, folders
+from fairway.io.netlink.addresses import Links
+from fairway.io.netlink.links import LinkWriter
 from fairway.values.errors import FairwayError
 
 POLL_SECONDS = 0.02
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 class NotReadyError(FairwayError):
@@ -33,7 +37,8 @@ def build(folder: StateFolder, settings: ClusterSettings) -> None:
     folder.keep_sysctls(underlay.forwarding_now(settings.topology))
     underlay.build(settings.topology)
     for one in underlay.forwarding_now(settings.topology):
-        underlay.write_sysctl(one._replace(value="1"))
+        if one.value != "1":
+            underlay.write_sysctl(one._replace(value="1"))
 
 
 def start(folder: StateFolder) -> None:
@@ -49,8 +54,9 @@ def wait_ready(folder: StateFolder, seconds: float, said: Callable[[str], None])
     """Return when every part is ready; `said` hears of each once. Raises NotReadyError."""
     deadline = time.monotonic() + seconds
     told: set[str] = set()
+    names = folder.names()
     while True:
-        parts = folder.parts()
+        parts = [folder.part(name) for name in names]
         for part in parts:
             if part.is_ready and part.name not in told:
                 told.add(part.name)
@@ -59,60 +65,134 @@ def wait_ready(folder: StateFolder, seconds: float, said: Callable[[str], None])
         if not missing:
             return
         if time.monotonic() > deadline:
-            raise NotReadyError(
-                f"not ready after {seconds:.0f} s: {', '.join(missing)}; {_last_words(folder, missing[0])}"
-            )
+            words = f"{', '.join(missing)}: not ready after {seconds:.0f} s"
+            raise NotReadyError(f"{words}; {last_words(folder, missing[0])}")
         time.sleep(POLL_SECONDS)
 
 
-def _last_words(folder: StateFolder, name: str) -> str:
-    with contextlib.suppress(OSError):
-        lines = folder.log(name).read_text(errors="replace").splitlines()
-        return f"{folder.log(name)} ends with: {lines[-1] if lines else 'nothing'}"
-    return f"{folder.log(name)} is not there"
+def last_words(folder: StateFolder, name: str) -> str:
+    """The end of a part's log, for an error message."""
+    path = folder.log(name)
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        file.seek(max(path.stat().st_size - 4096, 0))
+        lines = file.read().decode(errors="replace").splitlines()
+        return f"{path} ends with: {lines[-1] if lines else 'nothing'}"
+    return f"{path} is not there"
 
 
 def stop(folder: StateFolder, seconds: float = 40.0) -> None:
     """End all processes: the supervisor ends the others; where it is gone, they are ended one by one."""
-    running = [part for part in folder.parts() if part.pid]
-    first = [part for part in running if part.name == SUPERVISOR] or running
-    _signal(first, signal.SIGTERM)
+    names = folder.names()
     deadline = time.monotonic() + seconds
-    while running and time.monotonic() < deadline:
+    asked: set[int] = set()
+    while running := [part for part in map(folder.part, names) if part.pid]:
+        if time.monotonic() > deadline:
+            _signal(running, signal.SIGKILL)
+            deadline = time.monotonic() + 1.0
+        first = running[:1] if running[0].name == SUPERVISOR else running
+        _signal((part for part in first if part.pid not in asked), signal.SIGTERM)
+        asked.update(part.pid for part in first)
         time.sleep(POLL_SECONDS)
-        running = [part for part in folder.parts() if part.pid]
-        if not any(part.name == SUPERVISOR for part in running) and first[0].name == SUPERVISOR:
-            _signal(running, signal.SIGTERM)
-            first = running or first
-    _signal(running, signal.SIGKILL)
 
 
-def _signal(parts: list, number: int) -> None:  # type: ignore[type-arg]
+def _signal(parts: Iterable[Part], number: int) -> None:
     for part in parts:
         with contextlib.suppress(ProcessLookupError):
             os.kill(part.pid, number)
 
 
 def clear(folder: StateFolder) -> None:
-    """Put the host back as it was: also after processes that were killed. None of them may run any more."""
+    """Put the host back as it was, also after processes that were killed. None of them may run any more."""
     settings = folder.settings()
-    runc = shutil.which("runc")
     for node in settings.topology.nodes:
-        place = folder.node(node.name)
-        for state in sorted((place / "runc" / "state").glob("*")):
-            if runc:
-                command = [runc, "--root", str(state.parent), "delete", "--force", state.name]
-                subprocess.run(command, capture_output=True, check=False)
-        for path in sorted(place.glob("fs/layers/*/root")):
-            unmount(path)
-        unmount(place / "fs")
+        _clear_pods(folder.node(node.name))
         for name in netns.names(f"{node.namespace}-"):
             netns.remove(name)
     waysin.remove(settings)
     underlay.remove(settings.topology)
-    for one in folder.sysctls():
-        underlay.write_sysctl(one)
-    for group in sorted(Path("/sys/fs/cgroup").glob("*/fairway")):
-        with contextlib.suppress(OSError):
-            group.rmdir()
+    _restore_sysctls(folder)
+    _remove_groups()
     shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def _clear_pods(place: Path) -> None:
+    """Containers whose node was killed run on without one."""
+    states = sorted((place / "runc" / "state").glob("*"))
+    runc = shutil.which("runc") if states else None
+    for state in states:
+        if runc is not None:
+            subprocess.run(
+                [runc, "--root", state.parent, "delete", "--force", state.name], capture_output=True, check=False
+            )
+    for path in sorted(place.glob("fs/layers/*/root")):
+        unmount(path)
+    unmount(place / "fs")
+
+
+def _restore_sysctls(folder: StateFolder) -> None:
+    """The last cluster puts them back; another that still runs inherits what there was before all of them."""
+    before = folder.sysctls()
+    others = [one for one in folders(folder.path.parent) if one.path != folder.path and one.exists]
+    for other in others:
+        other.inherit_sysctls(before)
+    for one in before if not others else ():
+        with contextlib.suppress(OSError):
+            underlay.write_sysctl(one)
+
+
+def _remove_groups() -> None:
+    """Of containers; one in which something runs stays."""
+    for top in (CGROUPS / "fairway", *sorted(CGROUPS.glob("*/fairway"))):
+        for group in (*sorted(top.glob("*")), top):
+            with contextlib.suppress(OSError):
+                group.rmdir()
+
+
+# -- after dead runs
+
+
+def is_dead(folder: StateFolder) -> bool:
+    """Whether nothing of it runs."""
+    if not folder.exists:
+        return True
+    with contextlib.suppress(FairwayError):
+        return not any(part.pid for part in folder.parts())
+    return True
+
+
+def remains(root: Path = ROOT) -> tuple[list[StateFolder], list[str], list[str]]:
+    """What dead runs left: state folders, and links and namespaces that belong to no folder at all."""
+    found = list(folders(root))
+    prefixes = set()
+    for folder in found:
+        with contextlib.suppress(FairwayError):
+            prefixes.add(folder.settings().prefix)
+    with Links() as links:
+        strays = [one.name for one in links.interfaces() if OUR_LINK.fullmatch(one.name)]
+    spaces = [name for name in netns.names("fw") if OURS.fullmatch(name)]
+    return (
+        [folder for folder in found if is_dead(folder)],
+        [name for name in strays if name.partition("-")[0] not in prefixes],
+        [name for name in spaces if name.partition("-")[0] not in prefixes],
+    )
+
+
+def collect(root: Path = ROOT) -> list[str]:
+    """Remove what `remains` finds; says what it was."""
+    dead, links, spaces = remains(root)
+    said = []
+    for folder in dead:
+        if folder.exists:
+            with contextlib.suppress(FairwayError):
+                clear(folder)
+        shutil.rmtree(folder.path, ignore_errors=True)
+        said.append(f"the dead cluster {folder.path.name}")
+    with LinkWriter() as writer:
+        for name in links:
+            writer.remove(name)
+            said.append(f"the interface {name}")
+    for name in spaces:
+        netns.remove(name)
+        said.append(f"the network namespace {name}")
+    return said
+

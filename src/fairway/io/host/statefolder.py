@@ -73,6 +73,11 @@ class StateFolder:
         if not (self.path / "host.json").exists():
             self._write("host.json", msgspec.json.encode(found))
 
+    def inherit_sysctls(self, found: tuple[HostSysctl, ...]) -> None:
+        """A cluster that began earlier ends earlier: what it found is now this one's to put back."""
+        mine = {one.key: one for one in self.sysctls()}
+        self._write("host.json", msgspec.json.encode(tuple({**mine, **{one.key: one for one in found}}.values())))
+
     def sysctls(self) -> tuple[HostSysctl, ...]:
         """What the host had before."""
         with contextlib.suppress(FileNotFoundError):
@@ -83,6 +88,16 @@ class StateFolder:
         part = self.path / f"{name}.part"
         part.write_bytes(data)
         part.replace(self.path / name)
+
+    def keep_kubeconfig_place(self, path: Path) -> None:
+        """Remember which kubeconfig got an entry."""
+        self._write("user-kubeconfig", str(path).encode())
+
+    def kubeconfig_place(self) -> Path | None:
+        """Which kubeconfig has an entry of this cluster."""
+        with contextlib.suppress(FileNotFoundError):
+            return Path((self.path / "user-kubeconfig").read_text())
+        return None
 
     # -- places
 
@@ -109,6 +124,16 @@ class StateFolder:
         return self.path / "logs" / f"{name}.log"
 
     # -- processes
+
+    def keep_history(self, found: dict[str, tuple[int, str]]) -> None:
+        """How often each part was started and how it ended last; the supervisor's to tell. A full disk stops nobody."""
+        with contextlib.suppress(OSError):
+            self._write("run/history.json", msgspec.json.encode(found))
+
+    def history(self) -> dict[str, tuple[int, str]]:
+        with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+            return msgspec.json.decode((self.path / "run/history.json").read_bytes(), type=dict[str, tuple[int, str]])
+        return {}
 
     def names(self) -> tuple[str, ...]:
         """Of all processes that the cluster consists of, in the order in which they are started."""

@@ -26,10 +26,10 @@ _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=BBBBI")
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _WORD = struct.Struct("=I")
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_PROTINFO = 1, 3, 4, 10, 12
+_IFLA_IFNAME, _IFLA_MASTER, _IFLA_PROTINFO = 3, 10, 12
 _IFLA_LINKINFO, _IFLA_NET_NS_FD = 18, 28
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
-_PORT_HAIRPIN, _PORT_ISOLATED = 4, 33
+_PORT_ISOLATED = 33
 _AF_BRIDGE: Final = 7
 _UP: Final = 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
@@ -104,12 +104,18 @@ class LinkWriter:
 
     def add_veth(self, name: str, peer: Peer) -> None:
         """A pair, this end up, the other end in another namespace."""
-        other = _IFINFO.pack(0, 0, 0, 0, 0) + _text(_IFLA_IFNAME, peer.name)
-        other += attribute(_IFLA_NET_NS_FD, _WORD.pack(peer.namespace))
+        self._add_pair(name, _text(_IFLA_IFNAME, peer.name) + attribute(_IFLA_NET_NS_FD, _WORD.pack(peer.namespace)))
+        self.set_up(name)
+
+    def add_pair(self, name: str, other: str) -> None:
+        """A veth pair with both ends here, both down."""
+        self._add_pair(name, _text(_IFLA_IFNAME, other))
+
+    def _add_pair(self, name: str, peer: bytes) -> None:
+        other = _IFINFO.pack(0, 0, 0, 0, 0) + peer
         data = nest(_INFO_DATA, attribute(_VETH_PEER | 0x8000, other))
         info = nest(_IFLA_LINKINFO, attribute(_INFO_KIND, b"veth"), data)
         self._new_link(_text(_IFLA_IFNAME, name) + info, f"link {name}")
-        self.set_up(name)
 
     def _new_link(self, attributes: bytes, what: str) -> None:
         try:
