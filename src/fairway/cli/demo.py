@@ -176,7 +176,9 @@ async def _show_visits(shop: Shop) -> bool:
 
     from fairway.cli.screen import screen
 
-    table = Table("from", "to", "type", "answered by", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for title in ("from", "to", "type", "answered by pod web-…"):
+        table.add_column(title, no_wrap=True)
     is_good = True
     for one in visits(shop):
         answers = [await asyncio.to_thread(_ask, one, shop.dns) for _ in range(REQUESTS if one.is_answered else 1)]
@@ -200,7 +202,7 @@ def _ask(one: Visit, server: str) -> _Answer:
         try:
             address = _resolve(one.target, server) if one.namespace else one.target
             with socket.create_connection((address, one.port), REQUEST_SECONDS) as connection:
-                return _Answer(True, _get(connection, "/hostname"))
+                return _Answer(True, _get(connection, "/hostname").rpartition("-")[2])
         except TimeoutError:
             return _Answer(False, "no answer")
         except ConnectionRefusedError:
@@ -239,17 +241,9 @@ def _show_path(folder: StateFolder, shop: Shop) -> bool:
     address = shop.services["web"]["spec"]["clusterIP"]
     question = f"{shop.client['status']['podIP']} -> {address}:80/tcp"
     node = shop.client["spec"]["nodeName"]
-    own = [sys.executable, "-m", "fairway.cli.main"]
-    flags = [
-        "--hostname-override",
-        node,
-        "--detect-local-mode",
-        "NodeCIDR",
-        "--kubeconfig",
-        str(folder.node_kubeconfig),
-    ]
-    command = [*own, "node", "exec", "--name", folder.settings().name, node, "--", *own, "explain", *flags, question]
-    sys.stdout.write(f"\nfairway explain '{question}'        (on {node})\n\n")
+    place = f"{folder.settings().name}/{node}"
+    command = [sys.executable, "-m", "fairway.cli.main", "explain", "--on", place, question]
+    sys.stdout.write(f"\nfairway explain --on {node} '{question}'\n\n")
     sys.stdout.flush()
     return subprocess.run(command, check=False).returncode == 0
 
@@ -264,7 +258,8 @@ The cluster stays up. Try next:
   fairway kubectl -n {NAMESPACE} exec client -- curl -s http://web/hostname
   fairway kubectl -n {NAMESPACE} scale deployment web --replicas 5
   curl http://{balancer}/hostname; curl http://{web["spec"]["clusterIP"]}/hostname
-  fairway node exec {shop.client["spec"]["nodeName"]} -- nft list map ip fairway frontends
+  fairway explain --on node-1 'pod/{NAMESPACE}/client -> svc/{NAMESPACE}/cart:http/tcp'
+  fairway node exec node-1 -- nft list map ip fairway frontends
   fairway status; fairway down
 """
     )

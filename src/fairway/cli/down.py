@@ -56,3 +56,4 @@ def forget(place: Path, name: str) -> None:
     if is_empty(userconfig.read(place)):
         with contextlib.suppress(OSError):
             place.unlink()
+            place.parent.rmdir()

@@ -12,6 +12,7 @@ import msgspec
 
 from fairway.cli.logs import set_up_logging
 from fairway.cli.observe import OWN_FLAGS, look
+from fairway.cli.on_node import take_on
 from fairway.cli.wiring import load_settings
 from fairway.config.proxy import FLAGS, parse_flags, usage
 from fairway.explain.answer import Explainer
@@ -25,6 +26,7 @@ USAGE = """usage: fairway explain [FLAGS] 'SOURCE -> TARGET:PORT/tcp' …
 
 SOURCE and TARGET are addresses, pod/NS/NAME, svc/NS/NAME or node/NAME; ` via IFACE` may follow.
 Offline, --node-address A (as often as needed) names the addresses of the node.
+`--on NODE` asks on a node of the cluster of `fairway up`.
 
 """
 
@@ -42,7 +44,7 @@ def run(arguments: list[str]) -> int:
 
         return explain_dns(arguments[1:])
     table = (*FLAGS, *OWN_FLAGS)
-    words = _sort(arguments)
+    words = _sort(take_on(arguments))
     if "-h" in words.flags or "--help" in words.flags:
         sys.stdout.write(f"{USAGE}{usage(table)}\n")
         return 0

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import platform
 import random
 import signal
 import sys
@@ -60,6 +59,7 @@ def run(arguments: list[str]) -> int:
 def _exec(arguments: list[str]) -> int:
     """`fairway node exec NAME -- CMD`: in the node's network, on this machine's files; replaced by the command."""
     from fairway.cli.clusters import find, make_parser
+    from fairway.cli.on_node import node_of
     from fairway.io.host import netns
 
     parser = make_parser("node exec", "Run a command in a node's network namespace.", has_output=False)
@@ -70,10 +70,9 @@ def _exec(arguments: list[str]) -> int:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         raise ConfigError("no command; try: fairway node exec node-1 -- ip route")
-    node = _node_of(folder.settings(), options.node)
+    node = node_of(folder.settings(), options.node)
     netns.enter(node.namespace)
-    # `fairway explain` and the like, on this node, need no flags to find the cluster.
-    environment = {**os.environ, "KUBECONFIG": str(folder.node_kubeconfig), "FAIRWAY_NODE": node.name}
+    environment = {**os.environ, "KUBECONFIG": str(folder.node_kubeconfig)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     try:
         os.execvpe(command[0], command, {**environment, "PATH": path})  # noqa: S606 - the command as it was given
@@ -81,23 +80,16 @@ def _exec(arguments: list[str]) -> int:
         raise ConfigError(f"{command[0]}: {error.strerror}") from None
 
 
-def _node_of(settings: ClusterSettings, name: str) -> ClusterNode:
-    nodes = settings.topology.nodes
-    found = next((one for one in nodes if one.name == name), None)
-    if found is None:
-        raise ConfigError(f"{name!r} is no node of this cluster (there is: {', '.join(one.name for one in nodes)})")
-    return found
-
-
 def serve(folder: StateFolder, name: str) -> int:
     """Be this node until told to stop."""
     import uvloop
 
     from fairway.cli.logs import set_up_logging
+    from fairway.cli.on_node import node_of
     from fairway.io.host import netns
 
     settings = folder.settings()
-    node = _node_of(settings, name)
+    node = node_of(settings, name)
     lock = folder.take(name)
     set_up_logging()
     netns.enter(node.namespace)
@@ -156,17 +148,26 @@ class NodeParts:
 
     def _make_proxy(self) -> Proxy:
         from fairway.cli.serve import Proxy
-        from fairway.config.proxy import load
+        from fairway.cli.wiring import load_settings
+        from fairway.config.proxy import load, write_config
 
-        flags = {
+        path = self.folder.proxy_config(self.node.name)
+        if not path.exists():
+            path.write_text(write_config(load(None, self._proxy_flags()).settings), encoding="utf-8")
+        flags = {"config": str(path)}
+        return Proxy(load_settings(flags).settings, flags, self.api)
+
+    def _proxy_flags(self) -> dict[str, str]:
+        """What the node's KubeProxyConfiguration says at first; whoever changes the file changes the proxy."""
+        return {
             "hostname-override": self.node.name,
+            "kubeconfig": str(self.folder.node_kubeconfig),
             "proxy-mode": self.settings.mode,
             "detect-local-mode": "NodeCIDR",
             "nodeport-addresses": "primary,localhost",
             # The pods' processes inherit it; it stays as it is.
             "oom-score-adj": Path("/proc/self/oom_score_adj").read_text(encoding="ascii").strip(),
         }
-        return Proxy(load(None, flags).settings, flags, self.api)
 
 
 # -- parts

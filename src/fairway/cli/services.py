@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fairway.cli.logs import set_up_logging
 from fairway.cli.observe import OWN_FLAGS, Look, look
+from fairway.cli.on_node import take_on
 from fairway.cli.screen import screen
 from fairway.cli.wiring import load_settings
 from fairway.config.proxy import FLAGS, parse_flags, usage
@@ -39,9 +40,9 @@ def run(arguments: list[str]) -> int:
     """The command; returns its exit code."""
     table = (*FLAGS, *OWN_FLAGS)
     if "-h" in arguments or "--help" in arguments:
-        sys.stdout.write(f"usage: fairway services [FLAGS]\n\n{usage(table)}\n")
+        sys.stdout.write(f"usage: fairway services [--on NODE] [FLAGS]\n\n{usage(table)}\n")
         return 0
-    flags = parse_flags(arguments, table)
+    flags = parse_flags(take_on(arguments), table)
     output = flags.get("output", "text")
     if output not in ("text", "json"):
         raise ConfigError(f"--output: {output!r} is neither text nor json")

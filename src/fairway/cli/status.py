@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fairway.cli.logs import set_up_logging
 from fairway.cli.observe import OWN_FLAGS, FamilyLook, Look, look
+from fairway.cli.on_node import take_on
 from fairway.cli.screen import screen
 from fairway.cli.wiring import load_settings
 from fairway.config.proxy import FLAGS, ProxySettings, parse_flags, usage
@@ -38,9 +39,9 @@ def run(arguments: list[str]) -> int:
     """`fairway proxy status`; exit code 1 when the kernel does not hold the plan."""
     table = (*FLAGS, *OWN_FLAGS)
     if "-h" in arguments or "--help" in arguments:
-        sys.stdout.write(f"usage: fairway proxy status [FLAGS]\n\n{usage(table)}\n")
+        sys.stdout.write(f"usage: fairway proxy status [--on NODE] [FLAGS]\n\n{usage(table)}\n")
         return 0
-    flags = parse_flags(arguments, table)
+    flags = parse_flags(take_on(arguments), table)
     if flags.get("output", "text") not in ("text", "json"):
         raise ConfigError(f"--output: {flags['output']!r} is neither text nor json")
     set_up_logging(logging.WARNING)

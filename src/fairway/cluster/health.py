@@ -1,4 +1,4 @@
-"""How a cluster is, from what its files, its namespaces and its API say; and what to do about what is not well. Pure."""
+"""How a cluster is, by its files, its namespaces and its API, and what to do about what is not well. Pure."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ class Table(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"nftables table {'ip' if self.family is Family.IPV4 else 'ip6'} {self.name}: masquerades what pods send out"
+        family = "ip" if self.family is Family.IPV4 else "ip6"
+        return f"nftables table {family} {self.name}: masquerades what pods send out"
 
 
 Change = Namespace | Link | HostAddress | HostRoute | HostSysctl | WayIn | Table

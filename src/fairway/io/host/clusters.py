@@ -195,4 +195,3 @@ def collect(root: Path = ROOT) -> list[str]:
         netns.remove(name)
         said.append(f"the network namespace {name}")
     return said
-

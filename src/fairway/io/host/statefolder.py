@@ -120,6 +120,10 @@ class StateFolder:
         """A node's own folder."""
         return self.path / "nodes" / name
 
+    def proxy_config(self, name: str) -> Path:
+        """A node's KubeProxyConfiguration."""
+        return self.node(name) / "proxy.yaml"
+
     def log(self, name: str) -> Path:
         return self.path / "logs" / f"{name}.log"
 
