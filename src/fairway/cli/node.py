@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import platform
 import random
 import signal
 import sys
