@@ -70,6 +70,7 @@ class Node:
             return await process.wait()
         except asyncio.CancelledError:
             process.kill()
+            await process.wait()
             self.cut.set()
             raise
         finally:

@@ -109,6 +109,8 @@ class Upgrade:
     container: str = ""
     uid: str = ""
     location: Location | None = None
+    prefix: str = ""
+    """Of a proxied request: the path that leads to the other end's root."""
 
 
 Answer = Response | WatchStream | Upgrade

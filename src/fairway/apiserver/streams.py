@@ -146,7 +146,8 @@ def _proxy(call: Call, route: Route) -> Upgrade | Response:
     path = (quote(rest, safe="/%:@!$&'()*+,;=~") or "/") + tail
     find = {"nodes": _node_behind, "services": _service_behind}.get(call.resource.plural, _pod_behind)
     location = find(call, route.name, path)
-    return Upgrade("proxy", route.namespace, route.name, request, location=location)
+    prefix = request.path.removesuffix(rest)
+    return Upgrade("proxy", route.namespace, route.name, request, location=location, prefix=prefix)
 
 
 def _node_behind(call: Call, target: str, path: str) -> Location:

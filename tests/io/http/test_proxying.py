@@ -126,9 +126,9 @@ def test_proxied_page_has_its_links_lead_through_the_proxy(tmp_path: Path) -> No
 
     async def check(cluster: Cluster) -> None:
         async with site(page, "Content-Type: text/html; charset=utf-8") as port:
-            put_pod(cluster, "web", port)
-            _, head, body = await cluster.ask(f"{PODS}/web/proxy/")
-        via = f"{PODS}/web/proxy"
+            put_pod(cluster, "proxy-1", port)
+            _, head, body = await cluster.ask(f"{PODS}/proxy-1/proxy/")
+        via = f"{PODS}/proxy-1/proxy"
         assert body == page.decode().replace('<A HREF="/a?b=1">', f'<a href="{via}/a?b=1">').replace(
             "<img src=/i.png />", f'<img src="{via}/i.png"/>'
         )

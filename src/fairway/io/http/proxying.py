@@ -220,7 +220,7 @@ class _Exchange:
         page = b"".join([bytes(e.data) async for e in events if isinstance(e, h11.Data)])
         if self._upgrade.request.method != "HEAD":
             page = through_proxy(
-                page.decode("utf-8", "surrogateescape"), self._prefix, self._location.authority
+                page.decode("utf-8", "surrogateescape"), self._upgrade.prefix, self._location.authority
             ).encode("utf-8", "surrogateescape")
         await self._duplex.write(answer.encode(((b"Content-Length", str(len(page)).encode()),)) + page)
 
@@ -231,15 +231,9 @@ class _Exchange:
         def one(name: bytes, value: bytes) -> bytes:
             if name.lower() != b"location":
                 return value
-            return rewrite(value.decode("latin-1"), self._prefix, self._location.authority).encode("latin-1")
+            return rewrite(value.decode("latin-1"), self._upgrade.prefix, self._location.authority).encode("latin-1")
 
         return answer._replace(headers=[(k, one(k, v)) for k, v in answer.headers])
-
-    @property
-    def _prefix(self) -> str:
-        """The path of the proxy itself: what stands before the part that was sent on."""
-        path = self._upgrade.request.path
-        return path[: path.index("/proxy") + len("/proxy")]
 
 
 def _is_short(answer: _Head) -> bool:
