@@ -42,21 +42,20 @@ def present(node: str, state: str = "ready", family: Family = Family.IPV4) -> Pr
     return Presence(node, family, state == "ready", state == "ending")
 
 
-def test_all_nodes_that_take_traffic_serve_the_service_range_and_an_unused_address_is_refused() -> None:
+def test_all_ranges_are_reached_by_way_of_all_nodes_that_take_traffic() -> None:
     found = {(container, str(key)): value for container, key, value in host_items(HOSTS, RANGES)}
     assert found[GROUPS, "all/IPv4"] == (Address.parse("10.0.0.2"), Address.parse("10.0.0.3"))
-    assert found[ROUTES, "10.96.0.0/16"] == "all/IPv4"
-    assert found[ROUTES, "192.0.2.0/24"] == found[ROUTES, "2001:db8::/64"] == UNREACHABLE
+    assert found[ROUTES, "10.96.0.0/16"] == found[ROUTES, "192.0.2.0/24"] == "all/IPv4"
+    assert found[ROUTES, "2001:db8::/64"] == "all/IPv6"
 
 
-def test_without_a_node_the_service_range_is_refused() -> None:
+def test_without_a_node_all_ranges_are_unreachable() -> None:
     found = {str(key): value for container, key, value in host_items({}, RANGES) if container == ROUTES}
-    assert found["10.96.0.0/16"] == UNREACHABLE
+    assert found == {"10.96.0.0/16": UNREACHABLE, "192.0.2.0/24": UNREACHABLE, "2001:db8::/64": UNREACHABLE}
 
 
-def test_the_policy_cluster_uses_the_one_group_of_all() -> None:
-    found = items_of(Announced((VIP, VIP6)))
-    assert found == {HOPS: {}, GROUPS: {}, ROUTES: {"192.0.2.7/32": "all/IPv4", "2001:db8::7/128": "all/IPv6"}}
+def test_the_policy_cluster_needs_nothing_more() -> None:
+    assert items_of(Announced((VIP, VIP6))) == {HOPS: {}, GROUPS: {}, ROUTES: {}}
 
 
 def test_the_policy_local_uses_the_nodes_with_ready_endpoints() -> None:
@@ -73,7 +72,7 @@ def test_the_policy_local_without_a_node_that_serves_has_no_route(presences: tup
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "10.96.0.10", "127.0.0.1", "2001:db9::1"])
 def test_no_address_outside_the_pool_is_routed_whatever_a_status_says(address: str) -> None:
-    assert items_of(Announced((Address.parse(address),)))[ROUTES] == {}
+    assert items_of(Announced((Address.parse(address),), True, (present("a"),)))[ROUTES] == {}
 
 
 @pytest.mark.parametrize(

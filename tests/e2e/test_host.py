@@ -27,6 +27,6 @@ def test_a_cluster_leaves_its_host_as_it_was(tmp_path: Path) -> None:
         assert all(now != then for now, then in zip(during, before, strict=True))
         assert "table ip fw-egress" in during[0]
         assert "table ip6 fw-egress" in during[0]
-        assert "unreachable 10.97.0.0/24 proto 247" in during[1]
+        assert all(f"{network} nhid" in during[1] for network in ("10.96.0.0/16", "10.97.0.0/24"))
         host.down()
         assert [host.run(*command) for command in SHOWN] == before

@@ -16,6 +16,7 @@ from fairway.dataplanes.nftables.own_tables import (
     EGRESS,
     HOST_PORTS,
     OwnTable,
+    balancers_table,
     dns_table,
     egress_table,
     host_ports_table,
@@ -41,6 +42,7 @@ def tables(family: Family) -> tuple[OwnTable, ...]:
         egress_table(family, INSIDE.values(), "fw-underlay"),
         host_ports_table(family),
         dns_table(family, LOCAL_DNS[family]),
+        balancers_table(family, [Prefix.parse("192.0.2.0/24"), Prefix.parse("2001:db8::/64")]),
     )
 
 
@@ -218,6 +220,7 @@ def test_nft_lists_saves_and_restores_them(nft: str) -> None:
         saved = netns.run(nft, "list", "ruleset")
         assert "masquerade" in saved
         assert 'oifname != "fw-underlay"' in saved
+        assert "ip daddr 192.0.2.0/24 reject" in saved
         assert f"tcp . 80 : {PLANS[Family.IPV4].pod[0]} . 8080" in saved
         assert "ip daddr 169.254.20.10 udp dport 53 notrack" in saved
         netns.run(nft, "-j", "list", "ruleset")
@@ -280,6 +283,23 @@ def seen_source(sender: int, source: str, receiver: int, target: str) -> str:
         client.bind((source, 0))
         client.sendto(b"hello", (target, 9999))
         return str(server.recvfrom(64)[1][0])
+
+
+@both_families
+@both_protocols
+def test_what_would_be_forwarded_to_an_address_that_nobody_has_is_refused(
+    node: Node, family: Family, protocol: Protocol
+) -> None:
+    plan = PLANS[family]
+    unowned = Address.parse("192.0.2.9" if family is Family.IPV4 else "2001:db8::9")
+    with netns.entered(node.node), OwnTableWriter(balancers_table(family, [Prefix.of(unowned, 24)])) as writer:
+        writer.ensure()
+        try:
+            for source in (plan.client, plan.caller):
+                assert node.send(protocol, source, unowned, 80) == Refused()
+            assert node.send(protocol, plan.client, plan.pod[0], PORT) == Reached(plan.pod[0], PORT, plan.client)
+        finally:
+            writer.remove()
 
 
 @both_families

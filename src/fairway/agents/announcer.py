@@ -1,4 +1,4 @@
-"""Follows Services, EndpointSlices and Nodes, and has the host route each Service address by way of the right nodes.
+"""Follows Services, EndpointSlices and Nodes, and has the host route Service addresses by way of the right nodes.
 
 Reads the caches of the controllers that run in the same process: no watch and no copy of its own. A change is written
 in the same turn of the event loop in which it was heard, or in which this process itself wrote it.
@@ -81,16 +81,15 @@ class Announcer:
 
     def _plan(self, name: ObjectName) -> None:
         service = self._view.get(SERVICE, name)
-        if service is None or service.spec.type != "LoadBalancer" or not service.balancer_ips:
+        if service is None or service.spec.type != "LoadBalancer" or service.spec.external_traffic_policy != "Local":
             if name in self._announced:
                 self._announced.discard(name)
                 self._upkeep.want(name, ())
             return
         self._announced.add(name)
-        is_local = service.spec.external_traffic_policy == "Local"
-        slices = self._view.cache(ENDPOINT_SLICE).by(BY_SERVICE, name) if is_local else ()
+        slices = self._view.cache(ENDPOINT_SLICE).by(BY_SERVICE, name)
         presences = tuple(one for each in slices for one in _presences(each))
-        announced = Announced(tuple(_addresses(service)), is_local, presences)
+        announced = Announced(tuple(_addresses(service)), is_local=True, presences=presences)
         self._upkeep.want(name, tuple(service_items(announced, self._hosts, self._ranges)))
 
 

@@ -2,9 +2,9 @@
 
 The host is what a cloud's load balancer or an upstream router is to a cluster: it picks a node for each connection, and
 the node's proxy picks the endpoint. Nodes are kept in groups whose hashing is resilient (RFC 2992 is not: there a node
-that leaves moves other nodes' connections, too). One group holds all nodes, for all addresses with the external policy
-Cluster, so a node that comes or goes costs one write however many Services there are. An address with the policy Local
-has a group of its own.
+that leaves moves other nodes' connections, too). One group holds all nodes, and whole ranges are routed to it: a
+Service with the external policy Cluster costs nothing, a node that comes or goes one write. What no Service has the
+nodes refuse. An address with the policy Local has a route and a group of its own.
 
 Why EndpointSlices decide for Local, and not the health check node port that they are the source of: a cloud's load
 balancer cannot watch the API and polls, with seconds of delay; the host can, and hears of a change when proxies do.
@@ -25,7 +25,7 @@ GROUPS: Final = "groups"
 ROUTES: Final = "routes"
 """Network -> the name of the group that it is reached by, or UNREACHABLE."""
 UNREACHABLE: Final = ""
-"""Refused at once: else packets for an address that nobody serves would leave by the default route."""
+"""Without a node: else packets would leave by the default route."""
 
 CONTAINERS: Final = (Container(HOPS, 0, 4), Container(GROUPS, 1, 3), Container(ROUTES, 2, 2))
 
@@ -65,9 +65,13 @@ class Ranges(NamedTuple):
     """What a host routes for the cluster."""
 
     services: tuple[Prefix, ...] = ()
-    """Of cluster IPs: reached by way of any node."""
+    """Of cluster IPs."""
     balancers: tuple[Prefix, ...] = ()
     """Of load-balancer addresses. No address outside is ever routed: a status may name any address of the Internet."""
+
+    @property
+    def all(self) -> tuple[Prefix, ...]:
+        return (*self.services, *self.balancers)
 
 
 Hosts = Mapping[str, Host]
@@ -80,31 +84,27 @@ def group_of_all(family: Family) -> str:
 
 def host_items(hosts: Hosts, ranges: Ranges) -> Iterator[Item]:
     """What hangs on the nodes alone."""
-    for one in ranges.balancers:
-        yield Item(ROUTES, one, UNREACHABLE)
     for family in Family:
         hops = _hops(hosts.values(), family)
         yield from _group(group_of_all(family), hops)
-        for one in ranges.services:
+        for one in ranges.all:
             if one.family is family:
                 yield Item(ROUTES, one, group_of_all(family) if hops else UNREACHABLE)
 
 
 def service_items(service: Announced, hosts: Hosts, ranges: Ranges) -> Iterator[Item]:
-    """What one Service wants. An address that no node serves has no route of its own: its range refuses it."""
-    for address in dict.fromkeys(service.addresses):
+    """What one Service wants beside its range's route: with the policy Local, a way to its own nodes.
+
+    Without one that serves, the range's route leads to a node that says so.
+    """
+    for address in dict.fromkeys(service.addresses) if service.is_local else ():
         if not any(address in one for one in ranges.balancers):
-            continue
-        route = Prefix(address, address.family.width * 8)
-        if not service.is_local:
-            if _hops(hosts.values(), address.family):
-                yield Item(ROUTES, route, group_of_all(address.family))
             continue
         names = local_nodes(service.presences, address.family)
         hops = _hops((hosts[name] for name in names if name in hosts), address.family)
         yield from _group(str(address), hops)
         if hops:
-            yield Item(ROUTES, route, str(address))
+            yield Item(ROUTES, Prefix(address, address.family.width * 8), str(address))
 
 
 def local_nodes(presences: Iterable[Presence], family: Family) -> set[str]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fairway.host")
 
-MEND_SECONDS = 15.0
 OWN, BEHIND_STUB = Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")
 
 
@@ -41,19 +40,10 @@ async def keep_ways_in(settings: ClusterSettings, manager: Manager) -> None:
 
 async def keep_way_out(settings: ClusterSettings) -> None:
     """What leaves the cluster is masqueraded. Until cancelled."""
+    from fairway.cli.own_tables import keep_tables
     from fairway.io.host.waysin import egress_tables
-    from fairway.io.netlink.own_tables import OwnTableWriter
 
-    with contextlib.ExitStack() as stack:
-        writers = [stack.enter_context(OwnTableWriter(table)) for table in egress_tables(settings)]
-        while True:
-            for writer in writers:
-                try:
-                    for what in writer.ensure():
-                        log.info("table=%s msg='%s'", writer.table.name, what)
-                except FairwayError as error:
-                    log.warning("table=%s error='%s'", writer.table.name, error)
-            await asyncio.sleep(MEND_SECONDS)
+    await keep_tables(egress_tables(settings))
 
 
 def node_resolvers(settings: ClusterSettings) -> Resolvers:

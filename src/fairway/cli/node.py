@@ -191,8 +191,10 @@ def pod_part(node: NodeParts) -> list[Work]:
 
 
 def dns_part(node: NodeParts) -> list[Work]:
-    """The node's DNS server."""
-    return [node.dns.work()]
+    """The node's DNS server, and the small tables around it."""
+    from fairway.cli.node_network import keep_node_tables
+
+    return [node.dns.work(), keep_node_tables(node.settings)]
 
 
 def registration_part(node: NodeParts) -> list[Work]:

@@ -95,14 +95,10 @@ async def _stop_forwarding_in_circles(agent: DnsAgent, world: NodeWorld) -> None
 
 
 def _open_local_address() -> None:
-    """The address for this node's own pods, and no conntrack entries for it."""
-    from fairway.dataplanes.nftables.own_tables import dns_table
+    """The address for this node's own pods; that it gets no conntrack entries is `node_network.keep_node_tables`'."""
     from fairway.io.dns.node import LOCAL_ADDRESS
     from fairway.io.netlink.addresses import ensure_address
-    from fairway.io.netlink.own_tables import OwnTableWriter
-    from fairway.values.address import Address, Family
+    from fairway.values.address import Address
 
     address = Address.parse(LOCAL_ADDRESS)
     ensure_address("lo", address, address.family.width * 8)
-    with OwnTableWriter(dns_table(Family.IPV4, address)) as writer:
-        writer.ensure()

@@ -46,6 +46,18 @@ def make_host_ports(settings: ClusterSettings, stack: contextlib.ExitStack) -> H
     return made
 
 
+async def keep_node_tables(settings: ClusterSettings) -> None:
+    """The node's small tables that depend on nothing but settings. Until cancelled."""
+    from fairway.cli.own_tables import keep_tables
+    from fairway.dataplanes.nftables.own_tables import balancers_table, dns_table
+    from fairway.io.dns.node import LOCAL_ADDRESS
+    from fairway.values.address import Address
+
+    local = Address.parse(LOCAL_ADDRESS)
+    refusing = [balancers_table(family, settings.balancer_ranges) for family in settings.families]
+    await keep_tables((dns_table(local.family, local), *refusing))
+
+
 def make_dns(settings: ClusterSettings, node: ClusterNode, api: ApiClient) -> NodeDns:
     """The node's DNS server."""
     from fairway.cli.host_side import node_resolvers

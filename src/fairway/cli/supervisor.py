@@ -36,6 +36,7 @@ PRELOADED: Final = (
     "fairway.cli.node",
     "fairway.cli.node_dns",
     "fairway.cli.node_network",
+    "fairway.cli.own_tables",
     "fairway.cli.serve",
     "fairway.agents.controllers.manager",
     "fairway.agents.controllers.performer",

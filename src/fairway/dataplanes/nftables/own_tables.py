@@ -34,12 +34,14 @@ from fairway.dataplanes.nftables.expressions import (
     MetaKey,
     OneOf,
     Payload,
+    Reject,
     Rule,
     Untracked,
     Verdict,
 )
 from fairway.dataplanes.nftables.rules import Registers, comes_by, destination, source
 from fairway.dataplanes.nftables.skeleton import (
+    INVALID_PRIORITY,
     LOCALHOST_PRIORITY,
     MASQUERADE_PRIORITY,
     NAT_PRIORITY,
@@ -53,6 +55,7 @@ from fairway.values.protocol import Protocol
 EGRESS: Final = "fw-egress"
 HOST_PORTS: Final = "fw-hostports"
 DNS: Final = "fw-dns"
+BALANCERS: Final = "fw-balancers"
 
 PORTS: Final = "ports"
 """address . protocol . port -> the pod's address . port"""
@@ -86,7 +89,10 @@ def egress_table(family: Family, inside: Iterable[Prefix], link: str, name: str 
     Between ranges of the cluster nothing is: that traffic stays on the link.
     """
     rules = [
-        Rule((*_from(prefix), *_leaves_by(link, inverted=True), Masquerade()), f"{prefix} to the outside")
+        Rule(
+            (*_in(source(Registers.of(family), 0), prefix), *_leaves_by(link, inverted=True), Masquerade()),
+            f"{prefix} to the outside",
+        )
         for prefix in inside
         if prefix.family is family
     ]
@@ -157,6 +163,22 @@ def _host_ports_postrouting(r: Registers) -> Chain:
     return Chain("postrouting", tuple(rules), Hook(ChainKind.NAT, HookPoint.POSTROUTING, MASQUERADE_PRIORITY))
 
 
+def balancers_table(family: Family, ranges: Iterable[Prefix]) -> OwnTable:
+    """On a node: what is still for a load-balancer address when it would be forwarded is for no Service, and refused.
+
+    The host routes these ranges to the nodes, and nodes would send it back.
+    """
+    port_unreachable = Reject(3 if family is Family.IPV4 else 4)
+    rules = [
+        Rule((*_in(destination(Registers.of(family), 0), one), port_unreachable), f"no Service has it: {one}")
+        for one in ranges
+        if one.family is family
+    ]
+    hook = Hook(ChainKind.FILTER, HookPoint.FORWARD, INVALID_PRIORITY)
+    chains = (Chain("forward", tuple(rules), hook),)
+    return _table(BALANCERS, "Fairway: load-balancer addresses that nobody has", family, (), chains)
+
+
 def dns_table(family: Family, address: Address) -> OwnTable:
     """On a node: queries to its DNS server at this address, and the answers, get no conntrack entry.
 
@@ -192,10 +214,10 @@ def _table(name: str, comment: str, family: Family, sets: tuple[SetSpec, ...], c
     return OwnTable(name, comment, skeleton)
 
 
-def _from(prefix: Prefix) -> tuple[Expression, ...]:
+def _in(address: Payload, prefix: Prefix) -> tuple[Expression, ...]:
+    """The address that is loaded into register 0 is inside."""
     width = prefix.family.width
     bits = mask(width, prefix.length).to_bytes(width, "big")
-    address = source(Registers.of(prefix.family), 0)
     return (address, Bitwise(0, 0, bits, bytes(width)), Compare(0, Comparison.EQUAL, prefix.address))
 
 
