@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from api_process import ApiProcess, running
 from fairway.io.containers.rootfs import RootFiles
 
 
@@ -36,3 +37,9 @@ def secret() -> Iterator[Path]:
     finally:
         for path in paths:
             path.unlink()
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+    with running(tmp_path_factory.mktemp("api")) as server:
+        yield server

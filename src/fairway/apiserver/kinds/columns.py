@@ -211,6 +211,15 @@ CONFIGMAP = (
 )
 SECRET = (NAME, Column("Type", path_cell("type")), Column("Data", lambda o, _: len(o.get("data") or {}), "string"), AGE)
 SERVICEACCOUNT = (NAME, AGE)
+PERSISTENTVOLUME = (
+    NAME,
+    Column("Capacity", path_cell("spec", "capacity", "storage")),
+    Column("Access Modes", lambda o, _: ",".join((o.get("spec") or {}).get("accessModes") or ())),
+    Column("Reclaim Policy", path_cell("spec", "persistentVolumeReclaimPolicy")),
+    Column("Status", path_cell("status", "phase")),
+    Column("StorageClass", path_cell("spec", "storageClassName")),
+    AGE,
+)
 PERSISTENTVOLUMECLAIM = (
     NAME,
     Column("Status", path_cell("status", "phase")),

@@ -55,6 +55,17 @@ TABLE: tuple[Row, ...] = (
     ),
     Row("core.Node", "nodes", "", ("no",), (), simple.NodeStrategy, columns.NODE, False, ("proxy", "status")),
     Row(
+        "core.PersistentVolume",
+        "persistentvolumes",
+        "",
+        ("pv",),
+        (),
+        storage.PersistentVolumeStrategy,
+        columns.PERSISTENTVOLUME,
+        False,
+        _STATUS,
+    ),
+    Row(
         "core.PersistentVolumeClaim",
         "persistentvolumeclaims",
         "",

@@ -1,4 +1,4 @@
-"""PersistentVolumeClaim: kept, listed and shown, so that clients and StatefulSets find it; nothing here binds one."""
+"""PersistentVolume and its claim: kept and shown, so that clients and StatefulSets find them; nobody binds them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,29 @@ from fairway.apiserver.request import Json
 _AFTER_CREATION = (
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 )
+
+
+class PersistentVolumeStrategy(Strategy):
+    has_status = True
+    returns_deleted = True
+    reset = RESET_STATUS
+
+    def default(self, obj: Json) -> None:
+        spec = obj.setdefault("spec", {})
+        spec.setdefault("persistentVolumeReclaimPolicy", "Retain")
+        spec.setdefault("volumeMode", "Filesystem")
+
+    def prepare_create(self, call: Call, obj: Json) -> None:
+        obj["status"] = {"phase": "Pending"}
+
+    def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        spec = obj.get("spec") or {}
+        out: list[FieldError] = []
+        if not spec.get("accessModes"):
+            out.append(required("spec.accessModes", ""))
+        if not get(obj, "spec", "capacity", "storage"):
+            out.append(required("spec.capacity", ""))
+        return out
 
 
 class PersistentVolumeClaimStrategy(Strategy):
