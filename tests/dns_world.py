@@ -74,6 +74,9 @@ class MemoryWorld:
         self.background.append(work)
         return work
 
+    async def wait_for(self, work: Coroutine[Any, Any, Any], seconds: float) -> Any:
+        self.background.append(work)  # it takes longer than anybody waits
+
     def run_background(self) -> None:
         """Do what was left for later."""
         while self.background:
@@ -121,10 +124,12 @@ class MemoryServer:
         self.server = Server("dns://:53", blocks, now=self.world.now)
         for chain in self.chains:
             for settings, plugin in chain.kubernetes:
-                plugin.local, plugin.has_synced, plugin.resolve = local, lambda: synced, self.server.resolve
+                plugin.local, plugin.has_synced = local, lambda: synced
                 plugin.serial = lambda count: 1000 + count
                 if synced:
                     feed(self.state, settings, list(objects))
+            for resolving in chain.resolving:
+                resolving.resolve = self.server.resolve
             for file_settings, plugin_file in chain.files:
                 text = (zone_files or {})[file_settings.file]
                 plugin_file.zones = {z: read_zone(text, z, file_settings.file) for z in file_settings.zones}

@@ -296,19 +296,21 @@ class DnsAgent:
             return self._cluster(wanted, generation).state
 
         blocks: dict[Endpoint, list[Block]] = {}
+        options: set[int] = set()
         for one in settings.servers:
             chain = build_chain(one, self._world, state)
             generation.chains.append(chain)
+            options |= chain.options
             where = self._world.endpoints(one)
             generation.endpoints[id(chain)] = [endpoint for _, endpoint in where]
             for key, endpoint in where:
-                block = Block(key.zone, chain.first if one.plugins else None, to_text(key.zone))
+                block = Block(key.zone, chain.first if one.plugins else None, to_text(key.zone), chain.takes_classes)
                 blocks.setdefault(endpoint, []).append(block)
                 generation.tls[endpoint] = one.tls
                 if key.is_tls and one.tls is None:
                     raise ConfigError(f"{one.place}: tls:// needs a line 'tls CERTIFICATE KEY'")
         for endpoint, found in blocks.items():
-            server = Server(_label(endpoint), found, self._observers, self._world.now)
+            server = Server(_label(endpoint), found, self._observers, self._world.now, frozenset(options))
             server.report = self._report
             generation.servers[endpoint] = server
         for chain in generation.chains:
@@ -332,8 +334,9 @@ class DnsAgent:
             plugin.local = own
             plugin.has_synced = lambda c=cluster: c.has_synced  # type: ignore[misc]
             plugin.serial = lambda _count, c=cluster: c.serial  # type: ignore[misc]
-            if server is not None:
-                plugin.resolve = server.resolve
+        for resolving in chain.resolving if server is not None else ():
+            assert server is not None
+            resolving.resolve = server.resolve
         for forward in chain.forwards:
             forward.wake_checker = lambda host, f=forward: self._wake_checker(f, host, generation)  # type: ignore[misc]
         for hosts in chain.hosts:

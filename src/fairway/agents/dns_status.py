@@ -9,7 +9,7 @@ from fairway import __version__
 from fairway.agents.dns import DnsAgent, DnsWorld, HttpServer
 from fairway.config import corefile_settings as config
 from fairway.dns.chain import Chain
-from fairway.dns.metrics import Exposition, Labels, Metrics
+from fairway.dns.metrics import DURATIONS, Exposition, Histogram, Labels, Metrics
 from fairway.values.domain import to_text
 
 Page = Callable[[], tuple[int, str, bytes]]
@@ -140,15 +140,15 @@ def _write_forwards(out: Exposition, chains: list[Chain]) -> None:
     out.simple("coredns_forward_healthcheck_broken_total", "counter",
                "Counter of the number of complete failures of the healthchecks.",
                {(): sum(f.statistics.healthcheck_broken for f in forwards)})  # fmt: skip
-    requests: dict[Labels, float] = {}
+    durations: dict[Labels, Histogram] = {}
     failures: dict[Labels, float] = {}
     for forward in forwards:
-        for (to, rcode), count in forward.statistics.requests.items():
+        for (to, rcode), histogram in forward.statistics.durations.items():
             labels: Labels = (("proxy_name", "forward"), ("rcode", rcode), ("to", to))
-            requests[labels] = requests.get(labels, 0) + count
+            durations.setdefault(labels, Histogram(DURATIONS)).merge(histogram.counts, histogram.total)
         for host in forward.hosts:
             labels = (("proxy_name", "forward"), ("to", host.upstream.name))
             failures[labels] = failures.get(labels, 0) + host.healthcheck_failures
-    out.simple("coredns_forward_requests_total", "counter", "Counter of requests made per upstream.", requests)
+    out.histograms("coredns_proxy_request_duration_seconds", "Histogram of the time each request took.", durations)
     out.simple("coredns_proxy_healthcheck_failures_total", "counter",
                "Counter of the number of failed healthchecks.", failures)  # fmt: skip

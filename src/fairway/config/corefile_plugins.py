@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fairway.config.corefile import Directive
+from fairway.config.corefile_cache import cache
 from fairway.config.corefile_reader import MANY, Line
 from fairway.config.corefile_settings import (
     AclRule,
@@ -17,8 +18,6 @@ from fairway.config.corefile_settings import (
     AnySettings,
     AutopathSettings,
     BufsizeSettings,
-    CacheLimits,
-    CacheSettings,
     ErrorsSettings,
     ExternalSettings,
     FileSettings,
@@ -124,53 +123,6 @@ def k8s_external(directive: Directive, zones: Zones) -> ExternalSettings:
     return found
 
 
-def cache(directive: Directive, zones: Zones) -> CacheSettings:
-    line, args = Line(directive), list(directive.args)
-    ttl = line.number(args.pop(0), 1) if args and args[0].lstrip("-").isdigit() else 0
-    success, denial = CacheLimits(), CacheLimits(longest=1800)
-    if ttl:
-        success, denial = replace(success, longest=ttl), replace(denial, longest=ttl)
-    found = CacheSettings(line.zones(args, zones), success, denial)
-
-    def put(**values: object) -> None:
-        nonlocal found
-        found = replace(found, **values)  # type: ignore[arg-type]
-
-    def limits(line: Line, now: CacheLimits) -> CacheLimits:
-        numbers = line.count(1, 3)
-        capacity = line.number(numbers[0])
-        longest = line.number(numbers[1], 1) if len(numbers) > 1 else now.longest
-        return CacheLimits(capacity, longest, line.number(numbers[2]) if len(numbers) > 2 else now.shortest)
-
-    def prefetch(line: Line) -> None:
-        hits, *rest = line.count(1, 3)
-        window = line.duration(rest[0]) if rest else 60.0
-        percent = line.number(rest[1].removesuffix("%"), 10, 90) if len(rest) > 1 else 10
-        put(prefetch_hits=line.number(hits), prefetch_window=window, prefetch_percent=percent)
-
-    def serve_stale(line: Line) -> None:
-        args = line.count(0, 2)
-        mode = line.choice(args[1].lower(), ("immediate", "verify")) if len(args) > 1 else "immediate"
-        put(stale_for=line.duration(args[0]) if args else 3600.0, stale_verify=mode == "verify")
-
-    def disable(line: Line) -> None:
-        kind, *names = line.count(1, MANY)
-        put(**{f"no_{line.choice(kind, ('success', 'denial'))}": line.zones(names)})
-
-    line.each(
-        {
-            "success": lambda li: put(success=limits(li, found.success)),
-            "denial": lambda li: put(denial=limits(li, found.denial)),
-            "prefetch": prefetch,
-            "serve_stale": serve_stale,
-            "servfail": lambda li: put(servfail=min(li.duration(li.count(1)[0]), 300.0)),
-            "disable": disable,
-            "keepttl": lambda li: put(keep_ttl=not li.count(0)),
-        }
-    )
-    return found
-
-
 def hosts(directive: Directive, zones: Zones) -> HostsSettings:
     line = Line(directive)
     file, *names = line.args or ("/etc/hosts",)
@@ -181,6 +133,7 @@ def hosts(directive: Directive, zones: Zones) -> HostsSettings:
         "no_reverse": lambda li: {"has_reverse": bool(li.count(0))},
         "reload": lambda li: {"reload": li.duration(li.count(1)[0])},
         "fallthrough": lambda li: {"fallthrough": li.zones(li.args)},
+        "fallthrough_unsupported": lambda li: {"passes_other_types": not li.count(0)},
     }
     for one in directive.block or ():
         read = options.get(one.name)
@@ -191,8 +144,9 @@ def hosts(directive: Directive, zones: Zones) -> HostsSettings:
         else:
             known = ", ".join(sorted(options))
             raise one.place.error(f"hosts: unknown property {one.name!r} (known: {known}, or an address and names)")
-    # With lines of its own and no file named, the machine's /etc/hosts is not read.
-    return replace(found, inline=tuple(inline), file="" if inline and not line.args else file)
+    if found.passes_other_types and not found.fallthrough:
+        line.fail("fallthrough_unsupported needs fallthrough")
+    return replace(found, inline=tuple(inline))
 
 
 def file(directive: Directive, zones: Zones) -> FileSettings:
@@ -363,6 +317,20 @@ def _types(line: Line, texts: list[str]) -> list[int]:
     return [int(RRType[text.upper()]) for text in texts]
 
 
+def local(directive: Directive, _zones: Zones) -> LocalSettings:
+    line = Line(directive)
+    line.count(0)
+    found = LocalSettings()
+
+    def put(line: Line) -> None:
+        nonlocal found
+        line.count(0)
+        found = LocalSettings(has_prefix=False)
+
+    line.each({"disable_localhost_prefix": put})
+    return found
+
+
 def nsid(directive: Directive, _zones: Zones) -> NsidSettings:
     return NsidSettings(" ".join(directive.args) if directive.args else None)
 
@@ -396,7 +364,7 @@ PLAIN: dict[str, Parser] = {
     "k8s_external": k8s_external,
     "kubernetes": kubernetes,
     "loadbalance": loadbalance,
-    "local": _plain(LocalSettings),
+    "local": local,
     "log": log,
     "loop": _plain(LoopSettings),
     "minimal": _plain(MinimalSettings),

@@ -86,6 +86,18 @@ class Line:
         except ValueError:
             self.fail(f"{text!r} is not an address or a CIDR block")
 
+    def address(self, text: str) -> str:
+        try:
+            return str(ipaddress.ip_address(text))
+        except ValueError:
+            self.fail(f"{text!r} is not an address")
+
+    def server(self, text: str) -> str:
+        """An address, perhaps with a port."""
+        _scheme, host, _port = split_key(text)
+        self.address(host)
+        return text
+
     def each(self, known: dict[str, Callable[[Line], None]]) -> None:
         """Read the lines of the block, each by the function of its first word."""
         for directive in self.directive.block or ():

@@ -1,28 +1,24 @@
-"""The directives that forward or change messages → settings: forward, rewrite, template, dns64."""
+"""The directives that forward or make answers → settings: forward, template, dns64."""
 
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import replace
 
 from fairway.config.corefile import Directive
 from fairway.config.corefile_plugins import Parser, Zones
 from fairway.config.corefile_reader import MANY, Line
+from fairway.config.corefile_rewrite import rewrite
 from fairway.config.corefile_settings import (
-    AnswerRule,
     Dns64Settings,
     ForwardSettings,
-    RewriteRule,
-    RewriteSettings,
     TemplateSettings,
 )
-from fairway.values.rrtypes import CLASS_ANY, CLASS_CH, CLASS_IN, Rcode, RRType
+from fairway.config.go_regexp import compile_pattern
+from fairway.values.errors import InvalidValueError
+from fairway.values.rrtypes import CLASS_NUMBERS, Rcode, RRType
 
-CLASSES = {"IN": CLASS_IN, "CH": CLASS_CH, "HS": 4, "ANY": CLASS_ANY}
 MAX_UPSTREAMS = 15
-NAME_MATCHES = ("exact", "prefix", "suffix", "substring", "regex")
-EDNS_ACTIONS = ("set", "append", "replace", "unset")
 
 
 def forward(directive: Directive, _zones: Zones) -> ForwardSettings:
@@ -52,9 +48,6 @@ def forward(directive: Directive, _zones: Zones) -> ForwardSettings:
         known = [r.name for r in Rcode]
         return frozenset(int(Rcode[line.choice(text.upper(), known)]) for text in line.count(1, MANY))
 
-    def unused(line: Line) -> None:
-        line.count(1)
-
     def tls(line: Line) -> None:
         put(tls_files=line.count(0, 3))
 
@@ -73,110 +66,20 @@ def forward(directive: Directive, _zones: Zones) -> ForwardSettings:
             "read_timeout": lambda li: put(read_timeout=li.duration(li.count(1)[0], 0.001)),
             "next": lambda li: put(next_rcodes=rcodes(li)),
             "failover": lambda li: put(failover_rcodes=rcodes(li)),
+            "next_on_nodata": lambda li: put(next_on_nodata=not li.count(0)),
             "failfast_all_unhealthy_upstreams": lambda li: put(failfast=not li.count(0)),
-            "max_age": unused,
-            "max_idle_conns": unused,
-            "max_connect_attempts": unused,
+            "max_age": lambda li: put(max_age=li.duration(li.count(1)[0])),
+            "max_idle_conns": lambda li: put(max_idle=li.number(li.count(1)[0])),
+            "max_connect_attempts": lambda li: put(max_connect_attempts=li.number(li.count(1)[0])),
+            "resolver": lambda li: put(resolvers=tuple(map(li.server, li.count(1, MANY)))),
+            "source_address": lambda li: put(source=li.address(li.count(1)[0])),
         }
     )
+    if found.max_age and found.max_age < found.expire:
+        line.fail(f"max_age ({found.max_age:g}s) must not be less than expire ({found.expire:g}s)")
+    if Rcode.NOERROR in found.failover_rcodes:
+        line.fail("NOERROR cannot be used in failover")
     return found
-
-
-# -- rewrite
-
-
-def rewrite(directive: Directive, _zones: Zones) -> RewriteSettings:
-    line, words = Line(directive), list(directive.args)
-    if directive.block is not None:
-        # `rewrite stop { name …; answer … }`: the block's lines are one rule.
-        words += [word for one in directive.block for word in (one.name, *one.args)]
-    is_continuing = False
-    if words and words[0] in {"continue", "stop"}:
-        is_continuing = words.pop(0) == "continue"
-    if not words:
-        line.fail("needs a field and what to rewrite it to")
-    field, rest = words[0].lower(), words[1:]
-    match field:
-        case "name":
-            rule = _name_rule(line, rest)
-        case "ttl":
-            kind = rest.pop(0) if len(rest) == 3 else "exact"
-            rule = RewriteRule(False, "ttl", line.choice(kind, NAME_MATCHES), *_pair(line, rest))
-        case "rcode":
-            rule = _rcode_rule(line, rest)
-        case "type" | "class":
-            what, to = _pair(line, rest)
-            known = [t.name for t in RRType] if field == "type" else list(CLASSES)
-            rule = RewriteRule(False, field, "exact", line.choice(what.upper(), known), line.choice(to.upper(), known))
-        case "cname":
-            kind = rest.pop(0) if len(rest) == 3 else "exact"
-            rule = RewriteRule(False, "cname", line.choice(kind, NAME_MATCHES), *_pair(line, rest))
-        case "edns0":
-            rule = _edns_rule(line, rest)
-        case _:
-            line.fail(f"unknown field {field!r} (known: class, cname, edns0, name, rcode, ttl, type)")
-    _check_pattern(line, rule)
-    return RewriteSettings((replace(rule, is_continuing=is_continuing),))
-
-
-def _pair(line: Line, words: list[str]) -> tuple[str, str]:
-    if len(words) != 2:
-        line.fail(f"needs two values, not {' '.join(words) or 'none'}")
-    return words[0], words[1]
-
-
-def _name_rule(line: Line, words: list[str]) -> RewriteRule:
-    kind = "exact"
-    if len(words) > 2 and words[0].lower() in NAME_MATCHES:
-        kind = words.pop(0).lower()
-    what, to = _pair(line, words[:2])
-    answers: list[AnswerRule] = []
-    rest, is_auto = words[2:], False
-    while rest:
-        if rest[:2] == ["answer", "auto"]:
-            is_auto, rest = True, rest[2:]
-        elif rest[0] == "answer" and len(rest) >= 4 and rest[1] in {"name", "value"}:
-            answers.append(AnswerRule(rest[1], rest[2], rest[3]))
-            rest = rest[4:]
-        elif rest[0] == "answer" and len(rest) == 3:
-            answers.append(AnswerRule("name", rest[1], rest[2]))
-            rest = rest[3:]
-        else:
-            line.fail(f"{' '.join(rest)!r}: expected 'answer auto' or 'answer name|value FROM TO'")
-    for answer in answers:
-        _compile(line, answer.pattern)
-    return RewriteRule(False, "name", kind, what, to, tuple(answers), is_auto)
-
-
-def _rcode_rule(line: Line, words: list[str]) -> RewriteRule:
-    # rcode [match] NAME FROM TO
-    kind = words.pop(0).lower() if len(words) == 4 else "exact"
-    if len(words) != 3:
-        line.fail("rcode needs a name and two codes")
-    known = [r.name for r in Rcode]
-    codes = [text if text.isdigit() else line.choice(text.upper(), known) for text in words[1:]]
-    return RewriteRule(False, "rcode", line.choice(kind, NAME_MATCHES), words[0], " ".join(codes))
-
-
-def _edns_rule(line: Line, words: list[str]) -> RewriteRule:
-    if len(words) < 2:
-        line.fail("edns0 needs 'local|nsid' and 'set|append|replace|unset'")
-    kind, action, *rest = words
-    line.choice(kind, ("local", "nsid", "subnet"))
-    line.choice(action, EDNS_ACTIONS)
-    return RewriteRule(False, "edns0", action, kind, " ".join(rest))
-
-
-def _check_pattern(line: Line, rule: RewriteRule) -> None:
-    if rule.match == "regex":
-        _compile(line, rule.what)
-
-
-def _compile(line: Line, pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        line.fail(f"{pattern!r} is not a regular expression: {error}")
 
 
 # -- template and dns64
@@ -187,7 +90,10 @@ def template(directive: Directive, zones: Zones) -> TemplateSettings:
     rclass, rtype, *names = line.count(2, MANY)
     number = RRType[line.choice(rtype.upper(), [t.name for t in RRType])]
     found = TemplateSettings(
-        CLASSES[line.choice(rclass.upper(), tuple(CLASSES))], int(number), line.zones(names, zones)
+        CLASS_NUMBERS[line.choice(rclass.upper(), tuple(CLASS_NUMBERS))],
+        int(number),
+        line.zones(names, zones),
+        place=f"{directive.place.file}:{directive.place.line}",
     )
 
     def put(**values: object) -> None:
@@ -198,7 +104,10 @@ def template(directive: Directive, zones: Zones) -> TemplateSettings:
 
     def match(line: Line) -> None:
         for pattern in line.count(1, MANY):
-            _compile(line, python_pattern(pattern))
+            try:
+                compile_pattern(pattern)
+            except InvalidValueError as error:
+                line.fail(str(error))
             matches.append(pattern)
         put(matches=tuple(matches))
 
@@ -210,9 +119,9 @@ def template(directive: Directive, zones: Zones) -> TemplateSettings:
     line.each(
         {
             "match": match,
-            "answer": lambda li: put(answer=(*found.answer, " ".join(li.count(1, MANY)))),
-            "additional": lambda li: put(additional=(*found.additional, " ".join(li.count(1, MANY)))),
-            "authority": lambda li: put(authority=(*found.authority, " ".join(li.count(1, MANY)))),
+            "answer": lambda li: put(answer=(*found.answer, *li.count(1, MANY))),
+            "additional": lambda li: put(additional=(*found.additional, *li.count(1, MANY))),
+            "authority": lambda li: put(authority=(*found.authority, *li.count(1, MANY))),
             "rcode": lambda li: put(rcode=int(Rcode[li.choice(li.count(1)[0].upper(), known)])),
             "ederror": ederror,
             "fallthrough": lambda li: put(fallthrough=li.zones(li.args)),
@@ -220,11 +129,6 @@ def template(directive: Directive, zones: Zones) -> TemplateSettings:
         }
     )
     return found
-
-
-def python_pattern(pattern: str) -> str:
-    """A Go regular expression as Python reads it: `(?P<name>` is the same, `\\z` and `\\pL` classes are not."""
-    return pattern.replace("\\z", "\\Z")
 
 
 def dns64(directive: Directive, _zones: Zones) -> Dns64Settings:

@@ -82,6 +82,14 @@ class CacheSettings:
     """How long after its end an answer may still be given; 0 for not at all."""
     stale_verify: bool = False
     """Ask upstream first and give the stale answer only if that fails."""
+    stale_wait: float = 0.0
+    """How long to wait for upstream then; 0 for as long as it takes."""
+    stale_ttl: int = 0
+    """Of the records of a stale answer."""
+    stale_recheck: float = 0.0
+    """How long after a failed refresh the next may be tried."""
+    prefers_positive: bool = False
+    """`serve_stale_policy prefer_positive`: an old answer is better than a new denial."""
     no_success: tuple[Name, ...] = ()
     no_denial: tuple[Name, ...] = ()
     keep_ttl: bool = False
@@ -116,8 +124,19 @@ class ForwardSettings:
     tls_files: tuple[str, ...] = ()
     read_timeout: float = 2.0
     next_rcodes: frozenset[int] = frozenset()
+    next_on_nodata: bool = False
     failover_rcodes: frozenset[int] = frozenset()
     failfast: bool = False
+    max_connect_attempts: int | None = None
+    """None for two for each upstream, 0 for as many as the time allows."""
+    resolvers: tuple[str, ...] = ()
+    """Whom to ask for upstreams that are host names; empty for the machine's own."""
+    source: str = ""
+    """Address that questions leave from."""
+    max_age: float = 0.0
+    """Seconds after which a kept connection is not used any more; 0 for no limit."""
+    max_idle: int = 0
+    """Kept connections; 0 for the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +148,8 @@ class HostsSettings:
     has_reverse: bool = True
     reload: float = 5.0
     fallthrough: tuple[Name, ...] = ()
+    passes_other_types: bool = False
+    """`fallthrough_unsupported`: questions for other types than A, AAAA and PTR go on too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +172,14 @@ class AnswerRule:
 
 @dataclass(frozen=True, slots=True)
 class RewriteRule:
-    """One `rewrite` line."""
+    """One `rewrite` line. Names are text in lower case with a dot at the end."""
 
     is_continuing: bool
     """Go on with the next rule after this one has matched."""
     field: str
-    """name, type, class, ttl, rcode, edns0."""
+    """name, type, class, ttl, rcode, cname."""
     match: str = "exact"
-    """exact, prefix, suffix, substring, regex; for edns0 local, nsid: set, append, replace, unset."""
+    """exact, prefix, suffix, substring, regex."""
     what: str = ""
     to: str = ""
     answers: tuple[AnswerRule, ...] = ()
@@ -166,8 +187,27 @@ class RewriteRule:
 
 
 @dataclass(frozen=True, slots=True)
+class EdnsRule:
+    """One `rewrite edns0` line."""
+
+    is_continuing: bool
+    kind: str
+    """local, nsid, subnet."""
+    action: str
+    """set, append, replace, unset."""
+    code: int
+    data: bytes = b""
+    variable: str = ""
+    """What of the question to send instead of data."""
+    mask4: int = 0
+    mask6: int = 0
+    reverts: bool = False
+    """The client is sent its own option back."""
+
+
+@dataclass(frozen=True, slots=True)
 class RewriteSettings:
-    rules: tuple[RewriteRule, ...] = ()
+    rules: tuple[RewriteRule | EdnsRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +222,8 @@ class TemplateSettings:
     rcode: int = 0
     ederror: tuple[int, str] | None = None
     fallthrough: tuple[Name, ...] = ()
+    place: str = ""
+    """File and line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +317,9 @@ class MinimalSettings:
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
     """Answer localhost and 127.in-addr.arpa (RFC 6761)."""
+
+    has_prefix: bool = True
+    """Also names that begin with `localhost.`, which search lists make."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fairway.dns.model import Handler, Reply, Request
+from fairway.dns.model import Handler, Reply, Request, refusal
 from fairway.values.domain import MAX_NAME, ROOT, Name, is_subdomain, longest_zone
 from fairway.values.rrtypes import Rcode, RRType
 from fairway.wire.dns_message import Record
@@ -28,6 +28,8 @@ class Autopath:
         search = self.search(request)
         if not search or not is_subdomain(request.key, search[0]):
             return await self.following.serve(request)
+        if request.key == search[0]:
+            return refusal(Rcode.SERVFAIL, "the name is the search domain itself: nothing is left to complete")
         base = request.name[: len(request.name) - len(search[0])]
         first: Reply | None = None
         for suffix in (*search, ROOT):

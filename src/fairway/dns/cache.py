@@ -1,59 +1,37 @@
 """The `cache` plugin: answers for as long as their TTL says, negative ones for as long as their SOA says (RFC 2308).
 
-Decides what may be kept, for how long, when to fetch anew ahead of the end and when an old answer is better than none.
-The clock is handed in. An answer to an old question may be fetched in the background: `spawn` runs that.
+Decides when to answer from what is kept, when to fetch anew ahead of the end and when an old answer is better than none
+(RFC 8767). What may be kept is `fairway.dns.cache_items`' decision. The clock is handed in. A fresh answer may be
+fetched in the background: `spawn` runs that.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine, Iterable
-from copy import copy
-from dataclasses import dataclass, field, replace
-from enum import Enum
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
 
 from fairway.config.corefile_settings import CacheLimits, CacheSettings
+from fairway.dns.cache_items import (
+    Class,
+    Item,
+    Key,
+    answers,
+    classify,
+    for_client,
+    kept_form,
+    key_of,
+    lifetime,
+    may_keep,
+    with_ttl,
+)
 from fairway.dns.model import Handler, Reply, Request
 from fairway.values.domain import Name, longest_zone
-from fairway.values.rrtypes import AD, Opcode, Rcode, RRType
-from fairway.wire.dns_message import Record
+from fairway.values.rrtypes import AD, Opcode, Rcode
 
-FALLBACK_TTL = 5
-"""Of an answer that has no record to take a TTL from."""
-
-
-class Class(Enum):
-    """What kind of answer it is."""
-
-    SUCCESS = "success"
-    DENIAL = "denial"
-    FAILURE = "failure"
-    UNKEPT = "unkept"
-
-
-class Key(NamedTuple):
-    """What makes two questions the same."""
-
-    name: Name
-    type: int
-    do: bool
-    cd: bool
-
-
-@dataclass(slots=True)
-class Item:
-    """An answer, and what it needs to be given again."""
-
-    reply: Reply
-    ttl: int
-    stored: float
-    hits: int = 0
-    last_hit: float = 0.0
-    is_refreshing: bool = False
-
-    def left(self, now: float) -> int:
-        return self.ttl - int(now - self.stored)
+WaitFor = Callable[[Coroutine[Any, Any, Any], float], Awaitable[Any]]
+"""Runs something in the background and waits for it so many seconds: its result, or None when it took longer."""
 
 
 @dataclass(slots=True)
@@ -77,11 +55,13 @@ class Cache:
         following: Handler,
         now: Callable[[], float],
         spawn: Callable[[Coroutine[Any, Any, object]], object],
+        wait_for: WaitFor | None = None,
     ) -> None:
         self.settings = settings
         self.following = following
         self.now = now
         self._spawn = spawn
+        self._wait_for = wait_for
         self.items: dict[str, dict[Key, Item]] = {"success": {}, "denial": {}}
         self.statistics = CacheStatistics()
 
@@ -97,56 +77,35 @@ class Cache:
         if request.opcode != Opcode.QUERY or longest_zone(request.key, self.settings.zones) is None:
             return await self.following.serve(request)
         self.statistics.requests += 1
-        key = Key(request.key, request.type, request.wants_dnssec, request.checking_disabled)
-        now = self.now()
+        key, now = key_of(request), self.now()
         kind, item = self._find(key, now)
         if item is None:
             self.statistics.misses += 1
-            return await self._fetch(request, key)
+            return for_client(await self._fetch(request, key), request)
         self.statistics.hits[kind] += 1
         left = item.left(now)
         if left <= 0:
-            return await self._stale(request, key, item)
-        if self._should_prefetch(item, now, left):
-            self.statistics.prefetches += 1
-            self._refresh(request, key, item)
-        return _with_ttl(item.reply, item.ttl if self.settings.keep_ttl else left, request)
+            return for_client(await self._stale(request, key, item), request)
+        if self._should_prefetch(item, now, left) and item.begin_refresh(now):
+            self._spawn(self._refreshed(request, key, item, is_stale=False))
+        return for_client(with_ttl(item.reply, item.ttl if self.settings.keep_ttl else left), request)
+
+    # -- finding
 
     def _find(self, key: Key, now: float) -> tuple[str, Item | None]:
         denied, found = self.items["denial"].get(key), self.items["success"].get(key)
-        is_denied = denied is not None and self._is_usable(denied, now)
-        is_found = found is not None and self._is_usable(found, now)
-        if is_denied and denied is not None and not (denied.reply.rcode == Rcode.SERVFAIL and is_found):
-            return "denial", denied
-        return ("success", found) if is_found else ("", None)
+        usable = found if found is not None and self._is_usable(found, now) else None
+        if self.settings.prefers_positive and self.settings.stale_for:
+            good = usable if usable is None or usable.answers else usable.last_good
+            if good is not None and self._is_usable(good, now):
+                return "success", good
+        if denied is not None and self._is_usable(denied, now):
+            # A failure passes: it does not stand in the way of an answer that is still good.
+            return ("success", usable) if denied.reply.rcode == Rcode.SERVFAIL and usable else ("denial", denied)
+        return ("success", usable) if usable else ("", None)
 
     def _is_usable(self, item: Item, now: float) -> bool:
         return item.left(now) > 0 or -item.left(now) < self.settings.stale_for
-
-    async def _stale(self, request: Request, key: Key, item: Item) -> Reply:
-        if self.settings.stale_verify:
-            fresh = await self._fetch(request, key)
-            if not fresh.is_refusal and fresh.rcode in {Rcode.NOERROR, Rcode.NXDOMAIN}:
-                return fresh
-        else:
-            self._refresh(request, key, item)
-        self.statistics.served_stale += 1
-        return _with_ttl(item.reply, 0, request)
-
-    def _refresh(self, request: Request, key: Key, item: Item) -> None:
-        if not item.is_refreshing:
-            item.is_refreshing = True
-            self._spawn(self._refreshed(request, key, item))
-
-    async def _refreshed(self, request: Request, key: Key, item: Item) -> None:
-        try:
-            await self._fetch(request, key)
-            fresh = self.items["success"].get(key)
-            if fresh is not None and fresh is not item:
-                fresh.hits, fresh.last_hit = item.hits, item.last_hit
-                self.items["denial"].pop(key, None)
-        finally:
-            item.is_refreshing = False
 
     def _should_prefetch(self, item: Item, now: float, left: int) -> bool:
         if not self.settings.prefetch_hits:
@@ -157,78 +116,99 @@ class Cache:
         threshold = math.ceil(self.settings.prefetch_percent / 100 * item.ttl)
         return item.hits >= self.settings.prefetch_hits and left <= threshold
 
+    # -- old answers
+
+    async def _stale(self, request: Request, key: Key, item: Item) -> Reply:
+        settings, now = self.settings, self.now()
+        if settings.stale_verify:
+            is_free = not (settings.stale_recheck or settings.stale_wait) or item.begin_refresh(now)
+            fresh = await self._verified(request, key, item) if is_free else None
+            if fresh is not None:
+                return fresh
+        elif item.begin_refresh(now):
+            self._spawn(self._refreshed(request, key, item, is_stale=True))
+        self.statistics.served_stale += 1
+        return with_ttl(item.reply, item.ttl if settings.keep_ttl and not settings.stale_ttl else settings.stale_ttl)
+
+    async def _verified(self, request: Request, key: Key, item: Item) -> Reply | None:
+        work = self._replaced(request, key, item)
+        if self.settings.stale_wait and self._wait_for is not None:
+            found: Reply | None = await self._wait_for(work, self.settings.stale_wait)
+            return found
+        return await work
+
+    async def _refreshed(self, request: Request, key: Key, item: Item, *, is_stale: bool) -> None:
+        self.statistics.prefetches += 1
+        if is_stale:
+            await self._replaced(request, key, item)
+        else:
+            fresh = None
+            try:
+                fresh = await self._fetch(request, key)
+            finally:
+                item.end_refresh(self.now(), 0.0, is_done=fresh is not None)
+        fresh_item = self.items["success"].get(key)
+        if fresh_item is not None and fresh_item is not item:
+            fresh_item.hits, fresh_item.last_hit = item.hits, item.last_hit
+            if not self.settings.prefers_positive or fresh_item.answers:
+                self.items["denial"].pop(key, None)
+
+    async def _replaced(self, request: Request, key: Key, item: Item) -> Reply | None:
+        """A fresh reply that may take the stale one's place (RFC 8767, section 4), or None."""
+        is_done = False
+        try:
+            reply = await self.following.serve(_trusting(request))
+            is_fresh = not reply.is_refusal and not reply.tc and reply.rcode in {Rcode.NOERROR, Rcode.NXDOMAIN}
+            is_answer = classify(reply, request) is Class.SUCCESS and answers(reply, request)
+            is_done = is_answer if self.settings.prefers_positive else is_fresh
+            if is_done or (self.settings.prefers_positive and not reply.is_refusal):
+                reply = self._keep(request, key, reply)
+            return reply if is_done else None
+        finally:
+            item.end_refresh(self.now(), self.settings.stale_recheck, is_done=is_done)
+
+    # -- new answers
+
     async def _fetch(self, request: Request, key: Key) -> Reply:
-        reply = await self.following.serve(request)
-        kind = classify(reply)
-        if kind is Class.UNKEPT or reply.stream is not None:
+        return self._keep(request, key, await self.following.serve(_trusting(request)))
+
+    def _keep(self, request: Request, key: Key, reply: Reply) -> Reply:
+        """Keep the reply if it may be kept; the reply with the TTL that it is kept for, which is what clients see."""
+        kind = classify(reply, request)
+        if reply.stream is not None or (reply.is_refusal and not (kind is Class.FAILURE and reply.cause)):
             return reply
         limits, excepted = self._limits(kind)
-        ttl = int(self.settings.servfail) if kind is Class.FAILURE else lifetime(reply, limits)
-        if not reply.is_refusal:
-            reply = _with_ttl(reply, ttl, None)
-        if longest_zone(request.key, excepted) is None and ttl > 0 and _may_keep(reply, kind, request):
-            self._keep(kind, key, Item(copy(reply), ttl, self.now()), limits)
-        if not request.wants_dnssec and not request.authenticated_data:
-            reply.ad = False
-        return reply
+        ttl = int(self.settings.servfail) if kind is Class.FAILURE else lifetime(reply, kind, limits)
+        shown = reply if reply.is_refusal else with_ttl(reply, ttl)
+        shown.options = None  # those of an upstream end here: EDNS is between neighbours
+        if ttl > 0 and may_keep(reply, kind, request) and longest_zone(request.key, excepted) is None:
+            self._put(kind, key, Item(kept_form(shown), ttl, self.now(), answers(reply, request)), limits)
+        return shown
 
     def _limits(self, kind: Class) -> tuple[CacheLimits, tuple[Name, ...]]:
-        if kind is Class.SUCCESS:
-            return self.settings.success, self.settings.no_success
-        return self.settings.denial, self.settings.no_denial
+        if kind in {Class.DENIAL, Class.FAILURE}:
+            return self.settings.denial, self.settings.no_denial
+        return self.settings.success, self.settings.no_success
 
-    def _keep(self, kind: Class, key: Key, item: Item, limits: CacheLimits) -> None:
-        name = "success" if kind is Class.SUCCESS else "denial"
+    def _put(self, kind: Class, key: Key, item: Item, limits: CacheLimits) -> None:
+        name = "denial" if kind in {Class.DENIAL, Class.FAILURE} else "success"
         items = self.items[name]
         if key not in items and len(items) >= limits.capacity:
             # The oldest goes: dicts keep the order in which keys came.
             items.pop(next(iter(items)), None)
             self.statistics.evictions[name] += 1
-        items.pop(key, None)
+        old = items.pop(key, None)
+        if name == "success" and self.settings.prefers_positive:
+            if item.answers:
+                self.items["denial"].pop(key, None)
+            elif old is not None:
+                item.last_good = old if old.answers else old.last_good
         if limits.capacity:
             items[key] = item
 
 
-def classify(reply: Reply) -> Class:
-    """What kind of answer a reply is."""
-    if reply.tc:
-        return Class.UNKEPT
-    has_soa = any(r.type == RRType.SOA for r in reply.authority)
-    match reply.rcode:
-        case Rcode.NOERROR if reply.answer:
-            return Class.SUCCESS
-        case Rcode.NOERROR:
-            return Class.DENIAL if has_soa else Class.SUCCESS
-        case Rcode.NXDOMAIN:
-            return Class.DENIAL if has_soa and not reply.answer else Class.UNKEPT
-        case Rcode.SERVFAIL | Rcode.NOTIMP:
-            return Class.FAILURE
-    return Class.UNKEPT
-
-
-def _may_keep(reply: Reply, kind: Class, request: Request) -> bool:
-    # A chain of CNAMEs that ends nowhere is no answer, and without a SOA nobody says for how long (RFC 2308, 5).
-    if kind is not Class.SUCCESS or not reply.answer or request.type in {RRType.ANY, RRType.CNAME}:
-        return True
-    return any(record.type == request.type for record in reply.answer)
-
-
-def lifetime(reply: Reply, limits: CacheLimits) -> int:
-    """How long a reply may be kept: its lowest TTL, within the limits."""
-    ttls = [r.ttl for section in (reply.answer, reply.authority, reply.additional) for r in section]
-    lowest = min((*ttls, limits.longest)) if ttls else FALLBACK_TTL
-    return min(max(lowest, limits.shortest), limits.longest)
-
-
-def _with_ttl(reply: Reply, ttl: int, request: Request | None) -> Reply:
-    """The reply with that TTL on every record; the sections are new lists."""
-
-    def aged(records: Iterable[Record]) -> list[Record]:
-        return [r._replace(ttl=ttl) for r in records]
-
-    aged_reply = replace(
-        reply, answer=aged(reply.answer), authority=aged(reply.authority), additional=aged(reply.additional)
-    )
-    if request is not None and not request.wants_dnssec and not request.flags & AD:
-        aged_reply.ad = False
-    return aged_reply
+def _trusting(request: Request) -> Request:
+    """Ask for the AD bit, whoever asks: one kept answer serves all (RFC 6840, section 5.7)."""
+    if request.flags & AD:
+        return request
+    return request.with_flags(request.flags | AD)

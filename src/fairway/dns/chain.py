@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from fairway.config import corefile_settings as config
 from fairway.dns.autopath import Autopath
@@ -16,12 +16,12 @@ from fairway.dns.cache import Cache
 from fairway.dns.external import External, ExternalOptions
 from fairway.dns.forward import Forward, Upstream
 from fairway.dns.hosts import Hosts
-from fairway.dns.kubernetes import Kubernetes, KubernetesOptions
+from fairway.dns.kubernetes import Kubernetes, KubernetesOptions, Resolver
 from fairway.dns.logging import Errors, Log
 from fairway.dns.lookup import LookupOptions, PodMode
 from fairway.dns.loop import Loop
 from fairway.dns.model import EndOfChain, Handler, Request
-from fairway.dns.rewrite import Rewrite
+from fairway.dns.rewrite import Rewrite, known_options
 from fairway.dns.small import (
     Acl,
     Bufsize,
@@ -41,7 +41,7 @@ from fairway.dns.template import Template
 from fairway.dns.transfer import Transfer, Transferable, TransferRule
 from fairway.dns.zone_records import zone_records
 from fairway.dns.zonefile import ZoneFile
-from fairway.values.domain import Name
+from fairway.values.domain import Name, longest_zone
 from fairway.values.errors import ConfigError
 from fairway.wire.dns_message import Record
 
@@ -59,6 +59,10 @@ class World(Protocol):
 
     def spawn(self, work: Coroutine[Any, Any, object]) -> object:
         """Run something in the background."""
+        ...
+
+    async def wait_for(self, work: Coroutine[Any, Any, Any], seconds: float) -> Any:
+        """Run something in the background; its result, or None when it takes longer than that."""
         ...
 
     def upstreams(self, settings: config.ForwardSettings) -> Sequence[Upstream]:
@@ -82,6 +86,12 @@ class World(Protocol):
         ...
 
 
+class Resolving(Protocol):
+    """Follows names: needs the server, which exists only later."""
+
+    resolve: Resolver
+
+
 @dataclass(slots=True)
 class Chain:
     """A server block's plugins, and those that somebody outside must feed or watch."""
@@ -95,18 +105,40 @@ class Chain:
     files: list[tuple[config.FileSettings, ZoneFile]] = field(default_factory=list)
     errors: list[Errors] = field(default_factory=list)
     external: list[External] = field(default_factory=list)
+    resolving: list[Resolving] = field(default_factory=list)
+    """Plugins that ask the whole server about names elsewhere."""
     loops: list[Loop] = field(default_factory=list)
+
+    @property
+    def takes_classes(self) -> bool:
+        """Questions of other classes than IN reach the plugins."""
+        return bool(self.forwards)
+
+    @property
+    def options(self) -> frozenset[int]:
+        """EDNS options that may be sent back as they came."""
+        rewrites = (p for p in self.settings.plugins if isinstance(p, config.RewriteSettings))
+        return frozenset(known for one in rewrites for known in known_options(one))
+
+
+R = TypeVar("R", bound="_ResolvingHandler")
+
+
+class _ResolvingHandler(Handler, Resolving, Protocol):
+    """A plugin that follows names."""
 
 
 class _Transferable:
     """A plugin's zone for the `transfer` plugin."""
 
     def __init__(self, zones: tuple[Name, ...], soa: Callable[[Name], Record],
-                 records: Callable[[Name], Iterable[Record]]) -> None:  # fmt: skip
+                 records: Callable[[Name], Iterable[Record]], *, is_exact: bool = False) -> None:  # fmt: skip
         self._zones, self._soa, self._records = zones, soa, records
+        self._is_exact = is_exact
+        """Only whole zones; else what is below one is handed over as if it were one, as CoreDNS' `kubernetes` does."""
 
     def transfer(self, zone: Name) -> tuple[Record, Iterable[Record]] | None:
-        if zone not in self._zones:
+        if longest_zone(zone, self._zones) is None or (self._is_exact and zone not in self._zones):
             return None
         return self._soa(zone), self._records(zone)
 
@@ -132,7 +164,7 @@ class _Builder:
             case config.ExternalSettings():
                 return self._external(settings, following)
             case config.CacheSettings():
-                chain.caches.append(Cache(settings, following, world.now, world.spawn))
+                chain.caches.append(Cache(settings, following, world.now, world.spawn, world.wait_for))
                 return chain.caches[-1]
             case config.ForwardSettings():
                 upstreams = world.upstreams(settings)
@@ -140,7 +172,7 @@ class _Builder:
                 return chain.forwards[-1]
             case config.FileSettings():
                 chain.files.append((settings, ZoneFile({}, settings.fallthrough, following)))
-                return chain.files[-1][1]
+                return self._resolving(chain.files[-1][1])
             case config.HostsSettings():
                 chain.hosts.append(Hosts(settings, following))
                 return chain.hosts[-1]
@@ -161,13 +193,13 @@ class _Builder:
             case config.MinimalSettings():
                 return Minimal(following)
             case config.LocalSettings():
-                return Local(following)
+                return Local(settings, following)
             case config.Dns64Settings():
                 return Dns64(settings, following)
             case config.RewriteSettings():
-                return Rewrite(settings, following)
+                return self._resolving(Rewrite(settings, following))
             case config.TemplateSettings():
-                return Template(settings, following)
+                return self._resolving(Template(settings, following))
             case config.LogSettings():
                 return Log(settings, world.write_log, world.now, following)
             case config.ErrorsSettings():
@@ -179,6 +211,10 @@ class _Builder:
             case config.WhoamiSettings():
                 return Whoami()
         return None
+
+    def _resolving(self, plugin: R) -> R:
+        self.chain.resolving.append(plugin)
+        return plugin
 
     def _kubernetes(self, settings: config.KubernetesSettings, following: Handler) -> Handler:
         options = KubernetesOptions(
@@ -196,7 +232,7 @@ class _Builder:
         )
         plugin = Kubernetes(options, self.state(settings), following)
         self.chain.kubernetes.append((settings, plugin))
-        return plugin
+        return self._resolving(plugin)
 
     def _cluster(self, needed_by: str) -> Kubernetes:
         if not self.chain.kubernetes:
@@ -213,7 +249,7 @@ class _Builder:
 
     def _transfer(self, settings: config.TransferSettings, following: Handler) -> Handler:
         sources: list[Transferable] = [
-            _Transferable(external.options.zones, external.soa, external.zone_records)
+            _Transferable(external.options.zones, external.soa, external.zone_records, is_exact=True)
             for external in self.chain.external
         ]
         sources += [

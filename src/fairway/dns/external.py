@@ -215,6 +215,7 @@ class External:
             yield from self._records_of(service, zone)
 
     def _records_of(self, service: ServiceRow, zone: Name) -> Iterator[Record]:
+        """Each target alone has the whole weight, and a Service's own SRV records are cut down to one: as CoreDNS."""
         ttl = self.options.ttl
         name = absolute((service.name.name.encode(), service.name.namespace.encode()), zone)
         targets = list(self._targets(service, "", lambda _port: True))
@@ -223,15 +224,16 @@ class External:
         for alias in dict.fromkeys(t.alias for t in targets if t.alias):
             yield Record(name, RRType.CNAME, self.cluster.options.ttl, alias)
         is_headless = any(len(t.owner) == 3 for t in targets)
-        records = self._srv(name, zone, targets)[0]
-        yield from records if is_headless else records[:1]
         if is_headless:
+            yield from self._srv(name, zone, targets)[0]
             yield from self._endpoint_records(targets, zone)
+        else:
+            yield from self._srv(name, zone, targets[:1])[0]
         for port in self._ports(service):
             if port.name:
                 label = (b"_" + port.name.encode(), b"_" + port.protocol.encode())
                 same = list(self._targets(service, "", port.__eq__))
-                yield from self._srv(from_labels(label, name), zone, same)[0]
+                yield from self._srv(from_labels(label, name), zone, same if is_headless else same[:1])[0]
 
     def _ports(self, service: ServiceRow) -> Iterable[Port]:
         if service.external or not service.is_headless:
@@ -240,12 +242,11 @@ class External:
         return dict.fromkeys(port for row in slices for port in row.ports)
 
     def _endpoint_records(self, targets: list[Target], zone: Name) -> Iterator[Record]:
-        for owner in dict.fromkeys(t.owner for t in targets):
-            same = [t for t in targets if t.owner == owner]
-            name = absolute(owner, zone)
+        for target in targets:
+            name = absolute(target.owner, zone)
             for rtype in (RRType.A, RRType.AAAA):
-                yield from addresses(name, same, rtype, self.options.ttl)
-            yield from self._srv(name, zone, same)[0]
+                yield from addresses(name, [target], rtype, self.options.ttl)
+            yield from self._srv(name, zone, [target])[0]
 
 
 def _text(address: bytes) -> str:

@@ -11,14 +11,19 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fairway.config.corefile_settings import ForwardSettings
+from fairway.dns.metrics import DURATIONS, Histogram
 from fairway.dns.model import Handler, Reply, Request, refusal
 from fairway.values.domain import ROOT, is_subdomain, longest_zone
 from fairway.values.errors import FairwayError
-from fairway.values.rrtypes import AA, AD, CD, CLASS_IN, QR, RA, RD, TC, Rcode, RRType
+from fairway.values.rrtypes import AA, AD, CD, CLASS_IN, QR, RA, RD, TC, Rcode, RRType, rcode_text
 from fairway.wire.dns_message import Edns, Message, Question
 
 GIVE_UP = 5.0
 """Seconds in all that one question may take."""
+ATTEMPTS = 2
+"""For each upstream, unless `max_connect_attempts` says how many in all."""
+MAX_ATTEMPTS = 1000
+"""When that says 0: until the time is over."""
 
 
 class UpstreamError(FairwayError):
@@ -54,8 +59,8 @@ class ForwardStatistics:
 
     max_concurrent_rejects: int = 0
     healthcheck_broken: int = 0
-    requests: dict[tuple[str, str], int] = field(default_factory=dict)
-    """By upstream and response code."""
+    durations: dict[tuple[str, str], Histogram] = field(default_factory=dict)
+    """Of answered requests, by upstream and response code."""
 
 
 class Forward:
@@ -82,7 +87,8 @@ class Forward:
     async def serve(self, request: Request) -> Reply:
         """Forward if the name is in the zone and not excepted."""
         settings = self.settings
-        if not is_subdomain(request.key, settings.zone) or longest_zone(request.key, settings.excepted) is not None:
+        is_excepted = request.key != settings.zone and longest_zone(request.key, settings.excepted) is not None
+        if not is_subdomain(request.key, settings.zone) or is_excepted:
             return await self.following.serve(request)
         if settings.max_concurrent and self.concurrent >= settings.max_concurrent:
             self.statistics.max_concurrent_rejects += 1
@@ -92,7 +98,9 @@ class Forward:
             reply = await self._ask(request)
         finally:
             self.concurrent -= 1
-        if reply.rcode in settings.next_rcodes and isinstance(self.following, Forward):
+        goes_on = reply.rcode in settings.next_rcodes
+        goes_on |= settings.next_on_nodata and reply.rcode == Rcode.NOERROR and not reply.answer
+        if goes_on and not reply.is_refusal and isinstance(self.following, Forward):
             return await self.following.serve(request)
         return reply
 
@@ -100,42 +108,48 @@ class Forward:
         query = _query(request)
         deadline = self._now() + GIVE_UP
         error = "no healthy proxies"
-        last: Reply | None = None
+        failovers = 0
         for host in self._order():
             left = deadline - self._now()
             if left <= 0:
                 break
+            start = self._now()
             try:
                 answer = await self._exchange(host, query, request, min(left, self.settings.read_timeout))
             except UpstreamError as failure:
                 error = str(failure)
                 self._failed(host)
                 continue
-            last = _reply(answer, request)
-            self._count(host, last.rcode)
-            if last.rcode not in self.settings.failover_rcodes:
-                return last
-        return last or refusal(Rcode.SERVFAIL, error)
+            reply = _reply(answer, request)
+            self._count(host, reply.rcode, self._now() - start)
+            failovers += reply.rcode in self.settings.failover_rcodes
+            if reply.rcode not in self.settings.failover_rcodes or failovers >= len(self.hosts):
+                return reply
+        return refusal(Rcode.SERVFAIL, error)
 
     async def _exchange(self, host: Health, query: Message, request: Request, seconds: float) -> Message:
         settings = self.settings
         stream = settings.force_tcp or (request.is_stream and not settings.prefer_udp)
         try:
             answer = await host.upstream.exchange(query, stream=stream, seconds=seconds)
-            if answer.flags & TC and settings.prefer_udp and request.is_stream and not stream:
+            if answer.flags & TC and settings.prefer_udp and not settings.force_tcp:
                 answer = await host.upstream.exchange(query, stream=True, seconds=seconds)
         except TimeoutError:
             raise UpstreamError(f"{host.upstream.name}: no answer in {seconds:g} s") from None
         return answer
 
     def _order(self) -> list[Health]:
-        """Healthy upstreams by policy, each at most twice; when none is healthy, a random one after all."""
+        """Healthy upstreams by policy, each as often as may be; when none is healthy, random ones after all."""
         healthy = [h for h in self.hosts if not self.is_down(h)]
+        attempts = self.settings.max_connect_attempts
+        if attempts is None:
+            attempts = ATTEMPTS * len(self.hosts)
+        attempts = attempts or MAX_ATTEMPTS
         if not healthy:
             self.statistics.healthcheck_broken += 1
             if self.settings.failfast or not self.hosts:
                 return []
-            return [self.hosts[int(self._random() * len(self.hosts))]]
+            return [self.hosts[int(self._random() * len(self.hosts))] for _ in range(attempts)]
         start = 0
         match self.settings.policy:
             case "random":
@@ -143,7 +157,7 @@ class Forward:
             case "round_robin":
                 start, self._turn = self._turn % len(healthy), self._turn + 1
         ordered = healthy[start:] + healthy[:start]
-        return ordered + ordered
+        return [ordered[i % len(ordered)] for i in range(attempts)]
 
     def is_down(self, host: Health) -> bool:
         """Failed too many checks in a row."""
@@ -166,9 +180,11 @@ class Forward:
             host.fails += 1
             host.healthcheck_failures += 1
 
-    def _count(self, host: Health, rcode: int) -> None:
-        key = (host.upstream.name, str(rcode))
-        self.statistics.requests[key] = self.statistics.requests.get(key, 0) + 1
+    def _count(self, host: Health, rcode: int, seconds: float) -> None:
+        key = (host.upstream.name, rcode_text(rcode))
+        if key not in self.statistics.durations:
+            self.statistics.durations[key] = Histogram(DURATIONS)
+        self.statistics.durations[key].add(seconds)
 
 
 def _query(request: Request) -> Message:
@@ -193,5 +209,6 @@ def _reply(answer: Message, request: Request) -> Reply:
         answer.authority,
         answer.additional,
         options,
+        flags & (RD | CD),
         source="forward",
     )

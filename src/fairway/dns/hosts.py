@@ -1,16 +1,23 @@
-"""The `hosts` plugin: answers from lines like those of /etc/hosts, both ways."""
+"""The `hosts` plugin: answers from lines like those of /etc/hosts, both ways.
+
+A name that is not listed is SERVFAIL, not NXDOMAIN: such a file has no SOA record, so nobody says for how long the name
+does not exist (as CoreDNS argues).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from fairway.config.corefile_settings import HostsSettings
-from fairway.dns.model import Handler, Reply, Request
+from fairway.dns.model import Handler, Reply, Request, refusal
 from fairway.dns.rows import packed
-from fairway.values.domain import Name, from_text, longest_zone, reverse_address
+from fairway.values.domain import Name, from_text, longest_zone, parent, reverse_address
 from fairway.values.errors import InvalidValueError
 from fairway.values.rrtypes import Rcode, RRType
 from fairway.wire.dns_message import Record, a_or_aaaa
+
+_WIDTH: dict[int, int] = {RRType.A: 4, RRType.AAAA: 16}
+_STAR = b"\x01*"
 
 
 class Hosts:
@@ -22,6 +29,9 @@ class Hosts:
         self._forward: dict[Name, list[bytes]] = {}
         self._reverse: dict[bytes, list[Name]] = {}
         self.load("")
+
+    def __len__(self) -> int:
+        return sum(map(len, self._forward.values()))
 
     def load(self, text: str) -> None:
         """Take the file's present text; the block's own lines stay."""
@@ -41,27 +51,40 @@ class Hosts:
             if longest_zone(name, self.settings.zones) is None:
                 continue
             self._forward.setdefault(name, []).append(address)
-            self._reverse.setdefault(address, []).append(name)
+            if self.settings.has_reverse and not name.startswith(_STAR):
+                self._reverse.setdefault(address, []).append(name)
 
     async def serve(self, request: Request) -> Reply:
-        """Answer what is listed; what is not goes on, or is denied."""
-        address = reverse_address(request.key) if self.settings.has_reverse else None
-        if longest_zone(request.key, self.settings.zones) is None and (
-            request.type != RRType.PTR or address not in self._reverse
-        ):
-            return await self.following.serve(request)
-        answer = list(self._answer(request, address))
-        if not answer and request.key not in self._forward:
-            if longest_zone(request.key, self.settings.fallthrough) is not None:
-                return await self.following.serve(request)
-            return Reply(rcode=Rcode.NXDOMAIN, aa=True, source="hosts")
-        return Reply(aa=True, answer=answer, source="hosts")
-
-    def _answer(self, request: Request, address: bytes | None) -> Iterable[Record]:
-        ttl = self.settings.ttl
+        """Answer what is listed; what is not goes on, or fails."""
+        key, settings = request.key, self.settings
         if request.type == RRType.PTR:
-            names = dict.fromkeys(self._reverse.get(address, ())) if address is not None else {}
-            return [Record(request.name, RRType.PTR, ttl, name) for name in names]
-        width = {RRType.A: 4, RRType.AAAA: 16}.get(RRType(request.type)) if request.type in {1, 28} else None
-        found = dict.fromkeys(self._forward.get(request.key, ()))
-        return [a_or_aaaa(request.name, a, ttl) for a in found if len(a) == width]
+            return await self._pointers(request)
+        if longest_zone(key, settings.zones) is None:
+            return await self.following.serve(request)
+        goes_on = longest_zone(key, settings.fallthrough) is not None
+        if request.type not in _WIDTH and settings.passes_other_types and goes_on:
+            return await self.following.serve(request)
+        listed = list(self.addresses(key))
+        if not listed:
+            return await self.following.serve(request) if goes_on else refusal(Rcode.SERVFAIL)
+        width = _WIDTH.get(request.type, 0)
+        return _found([a_or_aaaa(key, address, settings.ttl) for address in listed if len(address) == width])
+
+    async def _pointers(self, request: Request) -> Reply:
+        address = reverse_address(request.key)
+        names = self._reverse.get(address, []) if address is not None else []
+        if not names:
+            return await self.following.serve(request)
+        return _found([Record(request.key, RRType.PTR, self.settings.ttl, name) for name in names])
+
+    def addresses(self, key: Name) -> Iterator[bytes]:
+        """Those of a name; of its wildcard (the first label alone) for a family of which it has none."""
+        own = self._forward.get(key, [])
+        wild = self._forward.get(_STAR + parent(key), []) if key[0] else []
+        for width in (4, 16):
+            listed = [a for a in own if len(a) == width] or [a for a in wild if len(a) == width]
+            yield from listed
+
+
+def _found(answer: list[Record]) -> Reply:
+    return Reply(aa=True, answer=answer, source="hosts")

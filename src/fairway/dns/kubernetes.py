@@ -105,7 +105,8 @@ class Kubernetes:
                 return Reply(answer=[Record(name, RRType.CNAME, ttl, alias)] if alias else [])
             case RRType.SOA:
                 return Reply(answer=[self.soa(zone)] if len(name) == len(zone) else [])
-            case RRType.NS if len(name) == len(zone):
+            case RRType.NS if request.key == zone:
+                # A zone asked for in capitals has no name servers with CoreDNS, which compares spellings here.
                 return self._name_servers(zone)
             case _:
                 self.find(request.key, zone)
@@ -133,7 +134,7 @@ class Kubernetes:
         """Targets of a name (lower case) in a zone; raises NoSuchNameError."""
         lower = zone.lower()
         relative = relative_to(key, lower)
-        if relative == _NS_DNS:
+        if relative == _NS_DNS and zone == lower:
             return [Target((b"ns", b"dns"), record.rdata) for record in self.name_server_addresses(lower)]
         return self.lookup.find(
             relative, is_multicluster=lower in self.options.multicluster, is_reverse=is_reverse(key)

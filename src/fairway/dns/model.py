@@ -76,6 +76,10 @@ class Request:
             return MAX_MESSAGE
         return max(MIN_UDP, self.edns.size if self.edns else 0)
 
+    def with_flags(self, flags: int) -> Request:
+        """The same question with other header bits."""
+        return replace(self, flags=flags)
+
     def asking(self, name: Name, rtype: int) -> Request:
         """The same client's question for something else."""
         return replace(self, name=name, key=name.lower(), type=rtype)
@@ -94,7 +98,9 @@ class Reply:
     authority: list[Record] = field(default_factory=list)
     additional: list[Record] = field(default_factory=list)
     options: tuple[tuple[int, bytes], ...] | None = None
-    """EDNS options of the reply's own; None echoes those of the question that are known."""
+    """EDNS options of the reply's own; None echoes those of the question that a plugin knows."""
+    echoed: int | None = None
+    """RD and CD as an upstream sent them back; None for those of the question."""
     stream: list[list[Record]] | None = None
     """Of a zone transfer: the messages after the first."""
     is_refusal: bool = False

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from fairway.dns.lookup import Target, absolute
 from fairway.dns.rows import NO_PORT
 from fairway.values.domain import ROOT, Name, from_labels, is_subdomain, labels
-from fairway.values.rrtypes import RRType
+from fairway.values.rrtypes import Rcode, RRType
 from fairway.wire.dns_message import Record, a_or_aaaa, soa_rdata, srv_rdata
 
 MAX_CHAIN = 10
@@ -23,6 +23,7 @@ class Resolved(NamedTuple):
 
     records: tuple[Record, ...] = ()
     is_truncated: bool = False
+    rcode: int = Rcode.NOERROR
 
 
 Resolve = Callable[[Name, int], Awaitable[Resolved]]

@@ -1,24 +1,65 @@
-"""The `rewrite` plugin: changes the question on its way in, and puts the names back on the way out.
+"""The `rewrite` plugin: changes the question on its way in, and puts things back on the way out.
 
-Rules run in the order of the file; those for answers run backwards. Names are matched and replaced as text.
+Rules run in the order of the file, on each record of the answer backwards. Names are matched and replaced as text, in
+lower case, as CoreDNS does it, so that the same lines give the same answers. EDNS options are
+`fairway.dns.rewrite_edns`' part.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from fairway.config.corefile_rules import CLASSES, python_pattern
-from fairway.config.corefile_settings import RewriteRule, RewriteSettings
-from fairway.dns.model import Handler, Reply, Request
+from fairway.config.corefile_settings import EdnsRule, RewriteRule, RewriteSettings
+from fairway.config.go_regexp import python_pattern
+from fairway.dns.kubernetes import Resolver
+from fairway.dns.model import Handler, Reply, Request, refusal
+from fairway.dns.records import Resolved
+from fairway.dns.rewrite_edns import put_back_options, with_option
 from fairway.values.domain import Name, from_text, to_text
 from fairway.values.errors import InvalidValueError
-from fairway.values.rrtypes import Rcode, RRType
-from fairway.wire.dns_message import Edns, Record
+from fairway.values.rrtypes import CLASS_NUMBERS, Rcode, RRType
+from fairway.wire.dns_message import Record
 
-Answered = Callable[[Reply], None]
-_VALUE_AT: dict[int, int] = {RRType.CNAME: 0, RRType.NS: 0, RRType.PTR: 0, RRType.MX: 2, RRType.SRV: 6}
+_VALUE_AT: dict[int, int] = {
+    RRType.CNAME: 0, RRType.NS: 0, RRType.PTR: 0, RRType.DNAME: 0, RRType.MX: 2, RRType.SRV: 6, RRType.SOA: 0,
+}  # fmt: skip
+"""Where the name stands in the data of a record."""
+MAX_ALIASES = 8
+MAX_TTL = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Rename:
+    """Owners of records, or the names in them."""
+
+    is_value: bool
+    rewrite: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ttl:
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Code:
+    old: int
+    new: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Alias:
+    """Leads an alias elsewhere, and asks for what is there."""
+
+    rule: RewriteRule
+    request: Request
+
+
+_PutBack: TypeAlias = _Rename | _Ttl | _Code | _Alias
 
 
 class Rewrite:
@@ -27,73 +68,142 @@ class Rewrite:
     def __init__(self, settings: RewriteSettings, following: Handler) -> None:
         self.rules = settings.rules
         self.following = following
+        self.resolve: Resolver = _unresolved
 
     async def serve(self, request: Request) -> Reply:
         """Ask the next plugin with the question rewritten; the answer is for the question as it was."""
-        asked, undo = request, list[Answered]()
+        asked, undo, matched = request, list[_PutBack](), list[EdnsRule]()
         for rule in self.rules:
-            changed = _apply(rule, asked, undo)
+            try:
+                changed = self._apply(rule, asked, undo)
+            except InvalidValueError as error:
+                return refusal(Rcode.SERVFAIL, f"invalid name after rewrite: {error}")
             if changed is None:
                 continue
             asked = changed
+            matched += [rule] if isinstance(rule, EdnsRule) else []
             if not rule.is_continuing:
                 break
         reply = await self.following.serve(asked)
-        for put_back in reversed(undo):
-            put_back(reply)
+        if matched and request.edns is not None and asked.edns is not None and reply.options is None:
+            reply.options = put_back_options(matched, asked.edns.options, request.edns.options)
+        if undo:
+            await self._put_back(reply, undo)
+            reply.is_refusal = False
         return reply
 
-
-def _apply(rule: RewriteRule, request: Request, undo: list[Answered]) -> Request | None:
-    """The rewritten request, or None when the rule does not match."""
-    match rule.field:
-        case "type":
-            return replace(request, type=int(RRType[rule.to])) if request.type == RRType[rule.what] else None
-        case "class":
-            return replace(request, rclass=CLASSES[rule.to]) if request.rclass == CLASSES[rule.what] else None
-        case "name":
-            return _rename(rule, request, undo)
-        case "edns0":
-            return _edns(rule, request)
-    if rule.field == "cname":
-        undo.append(lambda reply: _recname(rule, reply))
+    @staticmethod
+    def _apply(rule: RewriteRule | EdnsRule, request: Request, undo: list[_PutBack]) -> Request | None:
+        """The rewritten request, or None when the rule does not match."""
+        if isinstance(rule, EdnsRule):
+            return with_option(rule, request)
+        match rule.field:
+            case "type":
+                return replace(request, type=int(RRType[rule.to])) if request.type == RRType[rule.what] else None
+            case "class":
+                if request.rclass != CLASS_NUMBERS[rule.what]:
+                    return None
+                return replace(request, rclass=CLASS_NUMBERS[rule.to])
+            case "name":
+                return _rename(rule, request, undo)
+            case "cname":
+                undo.append(_Alias(rule, request))
+                return request
+        if _renamed(rule.match, rule.what, "", to_text(request.key)) is None:
+            return None
+        undo.append(_ttl(rule.to) if rule.field == "ttl" else _Code(*map(int, rule.to.split())))
         return request
-    if _renamed(rule.match, rule.what, "", to_text(request.key)) is None:
-        return None
-    if rule.field == "ttl":
-        undo.append(lambda reply: _set_ttl(reply, rule.to))
-    else:
-        old, new = (_rcode(text) for text in rule.to.split())
-        undo.append(lambda reply: _set_rcode(reply, old, new))
-    return request
+
+    async def _put_back(self, reply: Reply, undo: Sequence[_PutBack]) -> None:
+        if not (reply.answer or reply.authority or reply.additional):
+            for code in (one for one in reversed(undo) if isinstance(one, _Code)):
+                _recode(reply, code)
+            return
+        reply.authority = [await self._record(r, reply, undo) for r in reply.authority]
+        for i, record in enumerate(list(reply.answer)):
+            changed = await self._record(record, reply, undo)
+            if i < len(reply.answer) and reply.answer[i] is record:
+                reply.answer[i] = changed
+        reply.additional = [await self._record(r, reply, undo) for r in reply.additional]
+
+    async def _record(self, record: Record, reply: Reply, undo: Sequence[_PutBack]) -> Record:
+        for one in reversed(undo):
+            match one:
+                case _Rename():
+                    record = _renamed_record(record, one)
+                case _Ttl(least, most):
+                    record = record._replace(ttl=min(max(record.ttl, least), most))
+                case _Code():
+                    _recode(reply, one)
+                case _Alias() if record.type == RRType.CNAME:
+                    await self._realias(record, reply, one)
+        return record
+
+    async def _realias(self, record: Record, reply: Reply, one: _Alias) -> None:
+        text, rule = to_text(record.rdata), one.rule
+        renamed = _renamed(rule.match, rule.what, rule.to, text)
+        if renamed is None or one.request.depth > MAX_ALIASES or record not in reply.answer:
+            return
+        target = from_text(renamed)
+        found = await self.resolve(one.request, target, one.request.type)
+        kept = []
+        for other in reply.answer:
+            if other.type == RRType.CNAME:
+                is_it = other.rdata == record.rdata
+                kept.append(other._replace(rdata=target) if is_it else other)
+                if is_it:
+                    break
+        reply.answer = [*kept, *found.records]
+        reply.tc = found.is_truncated
 
 
-def _rename(rule: RewriteRule, request: Request, undo: list[Answered]) -> Request | None:
-    renamed = _renamed(rule.match, rule.what, rule.to, to_text(request.key))
-    if renamed is None:
+def _rename(rule: RewriteRule, request: Request, undo: list[_PutBack]) -> Request | None:
+    old = to_text(request.key)
+    new = _renamed(rule.match, rule.what, rule.to, old)
+    if new is None:
         return None
-    try:
-        name = from_text(renamed)
-    except InvalidValueError:
-        return None
-    original = request.name
-    undo.append(lambda reply: _put_back(reply, rule, name.lower(), original))
-    return request.asking(name, request.type)
+    asked = request.asking(from_text(new), request.type)
+    undo += _answer_rules(rule, old, new)
+    return asked
+
+
+def _answer_rules(rule: RewriteRule, old: str, new: str) -> list[_PutBack]:
+    """How a name rule puts names back: an exact one always, the others with `answer auto` or clauses of their own."""
+    found: list[_PutBack] = []
+    if rule.is_auto and rule.match == "suffix":
+
+        def rewrite(text: str) -> str:
+            return text[: len(text) - len(rule.to)] + rule.what if text.endswith(rule.to) else text
+
+        found += [_Rename(is_value, rewrite) for is_value in (False, True)]
+    elif rule.is_auto or rule.match == "exact":
+
+        def rewrite(text: str) -> str:
+            if text == new:
+                return old
+            return text[: len(text) - len(new)] + old if text.endswith("." + new) else text
+
+        found += [_Rename(is_value, rewrite) for is_value in (False, True)]
+    for answer in rule.answers:
+        pattern, to = re.compile(python_pattern(answer.pattern)), answer.replacement
+
+        def substitute(text: str, pattern: re.Pattern[str] = pattern, to: str = to) -> str:
+            match = pattern.search(text)
+            return expand_groups(to, match) if match else text
+
+        found.append(_Rename(answer.field == "value", substitute))
+    return found
 
 
 def _renamed(kind: str, what: str, to: str, name: str) -> str | None:
-    """The name after the rule, or None when it does not match. Names end in a dot."""
-    bare, what = name.removesuffix("."), what.lower()
+    """The name after the rule, or None when it does not match."""
     match kind:
         case "exact":
-            return to if bare == what.removesuffix(".") else None
+            return to if name == what else None
         case "prefix":
             return to + name[len(what) :] if name.startswith(what) else None
         case "suffix":
-            ending = what if what.endswith(".") else what + "."
-            if not name.endswith(ending):
-                return None
-            return name[: len(name) - len(ending)] + (to if to.endswith(".") else to + ".")
+            return name[: len(name) - len(what)] + to if name.endswith(what) else None
         case "substring":
             return name.replace(what, to) if what in name else None
     found = re.search(python_pattern(what), name)
@@ -101,96 +211,60 @@ def _renamed(kind: str, what: str, to: str, name: str) -> str | None:
 
 
 def expand_groups(template: str, found: re.Match[str]) -> str:
-    """`{1}` and `{name}` in a replacement become what the groups caught."""
+    """`{1}` in a replacement becomes what the group caught."""
 
     def group(reference: re.Match[str]) -> str:
-        key = reference[1]
-        try:
-            return (found[int(key)] if key.isdigit() else found[key]) or ""
-        except (IndexError, KeyError):
-            return reference[0]
+        number = int(reference[1])
+        return (found[number] or "") if number <= (found.re.groups or 0) else reference[0]
 
-    return re.sub(r"\{(\w+)\}", group, template)
+    return re.sub(r"\{(\d+)\}", group, template)
 
 
-def _put_back(reply: Reply, rule: RewriteRule, asked: Name, original: Name) -> None:
-    """The question's own name always comes back; others as the rule's answer clauses say."""
-
-    def owner(name: Name) -> Name:
-        if name.lower() == asked:
-            return original
-        return _with_answers(name, rule, "name")
-
-    def record(one: Record) -> Record:
-        at = _VALUE_AT.get(one.type)
-        rdata = one.rdata if at is None else one.rdata[:at] + _value(one.rdata[at:], rule, asked, original)
-        return one._replace(name=owner(one.name), rdata=rdata)
-
-    reply.answer = [record(r) for r in reply.answer]
-    reply.additional = [record(r) for r in reply.additional]
-    if rule.is_auto or rule.answers:
-        reply.authority = [record(r) for r in reply.authority]
+def _renamed_record(record: Record, one: _Rename) -> Record:
+    if not one.is_value:
+        return record._replace(name=_rewritten(record.name, one.rewrite))
+    at = _VALUE_AT.get(record.type)
+    if at is None:
+        return record
+    rest = record.rdata[at:]
+    end = _name_end(rest)
+    return record._replace(rdata=record.rdata[:at] + _rewritten(rest[:end], one.rewrite) + rest[end:])
 
 
-def _value(name: Name, rule: RewriteRule, asked: Name, original: Name) -> Name:
-    if rule.is_auto and name.lower() == asked:
-        return original
-    return _with_answers(name, rule, "value")
-
-
-def _with_answers(name: Name, rule: RewriteRule, field: str) -> Name:
+def _rewritten(name: Name, rewrite: Callable[[str], str]) -> Name:
     text = to_text(name)
-    if rule.is_auto and rule.match == "suffix":
-        back = _renamed("suffix", rule.to, rule.what, text.lower())
-        if back is not None:
-            return from_text(back)
-    for answer in rule.answers:
-        found = re.search(python_pattern(answer.pattern), text)
-        if answer.field == field and found is not None:
-            return from_text(expand_groups(answer.replacement, found))
-    return name
+    new = rewrite(text)
+    if new == text:
+        return name
+    try:
+        return from_text(new)
+    except InvalidValueError:
+        return name
 
 
-def _recname(rule: RewriteRule, reply: Reply) -> None:
-    for i, record in enumerate(reply.answer):
-        if record.type == RRType.CNAME:
-            renamed = _renamed(rule.match, rule.what, rule.to, to_text(record.rdata).lower())
-            if renamed is not None:
-                reply.answer[i] = record._replace(rdata=from_text(renamed))
+def _name_end(data: bytes) -> int:
+    at = 0
+    while data[at]:
+        at += data[at] + 1
+    return at + 1
 
 
-def _set_ttl(reply: Reply, text: str) -> None:
+def _ttl(text: str) -> _Ttl:
     """`30`, or a range `10-60`, `10-`, `-60`."""
     low, dash, high = text.partition("-")
     least = int(low or 0)
-    most = int(high or 2**31 - 1) if dash else least
-    reply.answer = [r._replace(ttl=min(max(r.ttl, least), most)) for r in reply.answer]
+    return _Ttl(least, int(high or MAX_TTL) if dash else least)
 
 
-def _rcode(text: str) -> int:
-    return int(text) if text.isdigit() else int(Rcode[text.upper()])
+def _recode(reply: Reply, code: _Code) -> None:
+    if reply.rcode == code.old:
+        reply.rcode = code.new
 
 
-def _set_rcode(reply: Reply, old: int, new: int) -> None:
-    if reply.rcode == old:
-        reply.rcode = new
+def known_options(settings: RewriteSettings) -> frozenset[int]:
+    """EDNS options that the rules set: they are sent back, too."""
+    return frozenset(rule.code for rule in settings.rules if isinstance(rule, EdnsRule) and rule.kind == "local")
 
 
-def _edns(rule: RewriteRule, request: Request) -> Request | None:
-    edns = request.edns or Edns()
-    code, data = _option(rule)
-    has = any(c == code for c, _ in edns.options)
-    if (rule.match == "append" and has) or (rule.match in {"replace", "unset"} and not has):
-        return None
-    options = tuple(o for o in edns.options if o[0] != code)
-    if rule.match != "unset":
-        options = (*options, (code, data))
-    return replace(request, edns=edns._replace(options=options))
-
-
-def _option(rule: RewriteRule) -> tuple[int, bytes]:
-    if rule.what == "nsid":
-        return 3, b""
-    code, _, value = rule.to.partition(" ")
-    number = int(code, 0) if code else 0
-    return number, bytes.fromhex(value[2:]) if value.startswith("0x") else value.encode()
+async def _unresolved(_request: Request, _name: Name, _rtype: int) -> Resolved:
+    return Resolved()

@@ -25,9 +25,7 @@ from fairway.wire.dns_message import (
     write_message,
 )
 
-ECHOED_OPTIONS = frozenset((3, 9, 10, 11, 12))
-"""NSID, EXPIRE, COOKIE, TCP-KEEPALIVE, PADDING: the options that CoreDNS sends back as they came."""
-MAX_DEPTH = 8
+MAX_DEPTH = 9
 """Names that point to names that point to … through the whole server."""
 
 
@@ -55,6 +53,8 @@ class Block(NamedTuple):
     zone: Name
     chain: Handler | None
     label: str
+    takes_classes: bool = False
+    """A plugin wants questions of other classes than IN: then all blocks of the address get them, as with CoreDNS."""
 
 
 class Server:
@@ -66,11 +66,15 @@ class Server:
         blocks: Sequence[Block],
         observers: Sequence[Observer] = (),
         now: Callable[[], float] = lambda: 0.0,
+        options: frozenset[int] = frozenset(),
     ) -> None:
         self.label = label
         self._blocks = {block.zone: block for block in blocks}
+        self._takes_classes = any(block.takes_classes for block in blocks)
         self._observers = observers
         self._now = now
+        self._options = options
+        """EDNS options that a plugin knows: the only ones that are sent back as they came."""
         self.report: Callable[[Request, Exception], None] = lambda _request, error: _raise(error)
 
     async def answer(self, data: bytes, peer: Peer) -> list[bytes]:
@@ -92,7 +96,7 @@ class Server:
 
     async def reply(self, request: Request) -> Reply:
         """The reply to a request, refused if nobody serves its zone."""
-        if request.rclass != CLASS_IN:
+        if request.rclass != CLASS_IN and not self._takes_classes:
             return refusal(Rcode.REFUSED)
         if request.edns is not None and request.edns.version:
             return refusal(Rcode.BADVERS)
@@ -110,25 +114,31 @@ class Server:
         if request.depth >= MAX_DEPTH:
             return Resolved()
         asked = replace(
-            request, name=name, key=name.lower(), type=rtype, transport=Transport.INTERNAL, depth=request.depth + 1
+            request,
+            name=name,
+            key=name.lower(),
+            type=rtype,
+            rclass=CLASS_IN,
+            transport=Transport.INTERNAL,
+            depth=request.depth + 1,
         )
         block = self._block(asked)
         if block is None or block.chain is None:
-            return Resolved()
+            return Resolved(rcode=Rcode.REFUSED)
         reply = await block.chain.serve(asked)
-        return Resolved(tuple(reply.answer), reply.tc)
+        return Resolved(tuple(reply.answer), reply.tc, reply.rcode)
 
     def _block(self, request: Request) -> Block | None:
         found: Block | None = None
         for suffix in suffixes(request.key):
-            block = self._blocks.get(suffix)
+            block = self._blocks.get(suffix) if suffix != ROOT else None
             if block is None:
                 continue
-            found = block
-            if request.type != RRType.DS:
+            if request.type != RRType.DS or block.chain is None:
                 return block
             # A DS record belongs to the parent: go on looking, and take this one only if there is no other.
-        return found
+            found = block
+        return found or self._blocks.get(ROOT)
 
     def _observe(self, request: Request, reply: Reply, size: int, seconds: float) -> None:
         if not self._observers:
@@ -141,12 +151,23 @@ class Server:
     def _written(self, message: Message, request: Request, reply: Reply) -> list[bytes]:
         if reply.rcode == DROP:
             return []
-        edns = _reply_edns(request, reply)
+        edns = self._edns(request, reply)
         flags = _flags(request, reply)
         limit = request.limit
         first = Message(message.id, flags, message.question, reply.answer, reply.authority, reply.additional, edns)
         further = (Message(message.id, flags, message.question, records) for records in reply.stream or ())
         return [write_message(first, limit), *(write_message(one, MAX_MESSAGE) for one in further)]
+
+    def _edns(self, request: Request, reply: Reply) -> Edns | None:
+        asked = request.edns
+        if asked is None:
+            return None
+        if reply.rcode == Rcode.BADVERS:
+            return Edns(0, False, 0, (), Rcode.BADVERS >> 4)
+        options = reply.options
+        if options is None:
+            options = tuple(option for option in asked.options if option[0] in self._options)
+        return Edns(asked.size, asked.do, 0, options, reply.rcode >> 4)
 
 
 DROP = -1
@@ -190,21 +211,12 @@ def _request(message: Message, peer: Peer, size: int) -> Request:
 
 
 def _flags(request: Request, reply: Reply) -> int:
-    flags = QR | request.flags & (RD | CD) | request.opcode << 11 | reply.rcode & 15
+    echoed = request.flags & (RD | CD) if reply.echoed is None else reply.echoed
+    flags = QR | echoed | request.opcode << 11 | reply.rcode & 15
     for bit, is_set in ((AA, reply.aa), (TC, reply.tc), (RA, reply.ra), (AD, reply.ad)):
         if is_set:
             flags |= bit
     return flags
-
-
-def _reply_edns(request: Request, reply: Reply) -> Edns | None:
-    asked = request.edns
-    if asked is None:
-        return None
-    options = reply.options
-    if options is None:
-        options = tuple(option for option in asked.options if option[0] in ECHOED_OPTIONS)
-    return Edns(asked.size, asked.do, 0, options, reply.rcode >> 4)
 
 
 def _raise(error: Exception) -> None:

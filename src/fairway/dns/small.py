@@ -10,10 +10,10 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from fairway.config.corefile_settings import AclRule, AclSettings, Dns64Settings, LoadbalanceSettings
+from fairway.config.corefile_settings import AclRule, AclSettings, Dns64Settings, LoadbalanceSettings, LocalSettings
 from fairway.dns.model import Handler, Reply, Request, Transport
 from fairway.dns.server import DROP
-from fairway.values.domain import IN_ADDR_ARPA, ROOT, from_labels, from_text, longest_zone
+from fairway.values.domain import IN_ADDR_ARPA, ROOT, from_labels, from_text, is_subdomain, longest_zone
 from fairway.values.rrtypes import CLASS_IN, Rcode, RRType
 from fairway.wire.dns_message import Record, soa_rdata, srv_rdata
 
@@ -33,6 +33,14 @@ def is_within(address: bytes, block: tuple[bytes, bytes]) -> bool:
     return len(address) == len(first) and first <= address <= last
 
 
+EXTENDED_ERROR, BLOCKED, FILTERED = 15, 15, 17
+"""Number of the EDNS option, and two of its codes (RFC 8914)."""
+
+
+def _extended_error(code: int) -> tuple[int, bytes]:
+    return EXTENDED_ERROR, code.to_bytes(2, "big")
+
+
 class Acl:
     """Lets questions through, or not, by client and type; the first rule that fits decides."""
 
@@ -47,9 +55,9 @@ class Acl:
                 continue
             match rule.action:
                 case "block":
-                    return Reply(rcode=Rcode.REFUSED, source="acl")
+                    return Reply(rcode=Rcode.REFUSED, options=(_extended_error(BLOCKED),), source="acl")
                 case "filter":
-                    return Reply(rcode=Rcode.NOERROR, source="acl")
+                    return Reply(rcode=Rcode.NOERROR, options=(_extended_error(FILTERED),), source="acl")
                 case "drop":
                     return Reply(rcode=DROP, source="acl")
             break
@@ -71,8 +79,8 @@ class Any:
     async def serve(self, request: Request) -> Reply:
         if request.type != RRType.ANY:
             return await self.following.serve(request)
-        rdata = b"\x07RFC8482\x00"
-        return Reply(aa=True, answer=[Record(request.name, RRType.HINFO, 8482, rdata)], source="any")
+        rdata = b"\x0dANY obsoleted\x0cSee RFC 8482"
+        return Reply(answer=[Record(request.name, RRType.HINFO, 8482, rdata)], source="any")
 
 
 class Bufsize:
@@ -111,7 +119,8 @@ class Minimal:
 
     async def serve(self, request: Request) -> Reply:
         reply = await self.following.serve(request)
-        if reply.rcode == Rcode.NOERROR and reply.answer and reply.stream is None:
+        is_plain = bool(reply.answer) or not any(r.type in {RRType.SOA, RRType.NS} for r in reply.authority)
+        if reply.rcode == Rcode.NOERROR and is_plain and reply.stream is None and not reply.is_refusal:
             reply.authority, reply.additional = [], []
         return reply
 
@@ -126,7 +135,8 @@ class Loadbalance:
 
     async def serve(self, request: Request) -> Reply:
         reply = await self.following.serve(request)
-        if reply.stream is None and request.type not in {RRType.AXFR, RRType.IXFR}:
+        is_transfer = reply.stream is not None or request.type in {RRType.AXFR, RRType.IXFR}
+        if reply.rcode == Rcode.NOERROR and not is_transfer:
             reply.answer = self._ordered(reply.answer)
             reply.additional = self._ordered(reply.additional)
         return reply
@@ -160,6 +170,7 @@ def shuffled(items: list[T], random: Callable[[], float]) -> list[T]:
 LOCALHOST = from_text("localhost")
 _LOCAL_ZONES = (LOCALHOST, from_labels([b"127"], IN_ADDR_ARPA), from_text("0.in-addr.arpa"),
                 from_text("255.in-addr.arpa"))  # fmt: skip
+_LOOPBACK_NAME = from_text("1.0.0.127.in-addr.arpa")
 _LOOPBACK = {RRType.A: b"\x7f\0\0\1", RRType.AAAA: bytes(15) + b"\1"}
 LOCAL_TTL = 604800
 
@@ -167,25 +178,33 @@ LOCAL_TTL = 604800
 class Local:
     """Answers localhost and the reverse names that no upstream should see (RFC 6303, RFC 6761)."""
 
-    def __init__(self, following: Handler) -> None:
+    def __init__(self, settings: LocalSettings, following: Handler) -> None:
+        self._has_prefix = settings.has_prefix
         self.following = following
 
     async def serve(self, request: Request) -> Reply:
-        zone = longest_zone(request.key, _LOCAL_ZONES)
-        is_searched = request.key.startswith(LOCALHOST[:-1]) and request.key != LOCALHOST
-        if zone is None and not is_searched:
+        key, rtype = request.key, request.type
+        is_searched = self._has_prefix and key != LOCALHOST and key.startswith(LOCALHOST[:-1])
+        is_below = is_searched or (key != LOCALHOST and is_subdomain(key, LOCALHOST))
+        zone = longest_zone(key, _LOCAL_ZONES)
+        if zone is None and not is_below:
             return await self.following.serve(request)
-        reply = Reply(aa=True, source="local")
-        if request.key == LOCALHOST or is_searched:
-            if request.type in _LOOPBACK:
-                reply.answer = [Record(request.name, request.type, LOCAL_TTL, _LOOPBACK[RRType(request.type)])]
-        elif zone == request.key and request.type in {RRType.NS, RRType.SOA}:
-            rdata = LOCALHOST if request.type == RRType.NS else _local_soa()
-            reply.answer = [Record(request.name, request.type, LOCAL_TTL, rdata)]
-        elif request.key == from_text("1.0.0.127.in-addr.arpa") and request.type == RRType.PTR:
+        reply = Reply(source="local")
+        owner = request.name if is_below or zone is None else request.name[len(key) - len(zone) :]
+        if is_below or key == LOCALHOST:
+            is_denied = False
+            if rtype in _LOOPBACK:
+                reply.answer = [Record(request.name, rtype, LOCAL_TTL, _LOOPBACK[RRType(rtype)])]
+        else:
+            is_denied = key not in {zone, _LOOPBACK_NAME}
+        if key == zone and rtype in {RRType.NS, RRType.SOA}:
+            rdata = LOCALHOST if rtype == RRType.NS else _local_soa()
+            reply.answer = [Record(request.name, rtype, LOCAL_TTL, rdata)]
+        if key == _LOOPBACK_NAME and rtype == RRType.PTR:
             reply.answer = [Record(request.name, RRType.PTR, LOCAL_TTL, LOCALHOST)]
         if not reply.answer:
-            reply.authority = [Record(zone or request.name, RRType.SOA, LOCAL_TTL, _local_soa())]
+            reply.authority = [Record(owner, RRType.SOA, LOCAL_TTL, _local_soa())]
+            reply.rcode = Rcode.NXDOMAIN if is_denied else Rcode.NOERROR
         return reply
 
 
@@ -204,6 +223,10 @@ class Whoami:
         return Reply(aa=True, additional=[address, port], source="whoami")
 
 
+UNKNOWN_TTL = 600
+"""The most that a made address lives when no SOA says for how long there is no real one (RFC 6147, 5.1.7)."""
+
+
 class Dns64:
     """Makes AAAA records from A records, for clients that have IPv6 alone (RFC 6147)."""
 
@@ -212,27 +235,37 @@ class Dns64:
         self.prefix = network.network_address.packed[: network.prefixlen // 8]
         self.settings = settings
         self.following = following
+        self.translated = 0
+        """Answers made."""
 
     async def serve(self, request: Request) -> Reply:
         reply = await self.following.serve(request)
         if not self._is_wanted(request, reply):
             return reply
-        found = await self.following.serve(request.asking(request.name, RRType.A))
-        if found.rcode != Rcode.NOERROR or not any(r.type == RRType.A for r in found.answer):
-            return reply
-        lowest = min((r.ttl for r in reply.authority if r.type == RRType.SOA), default=600)
+        found = await self.following.serve(request.asking(request.key, RRType.A))
+        longest = next((r.ttl for r in reply.authority if r.type == RRType.SOA), UNKNOWN_TTL)
         answer = [
-            Record(r.name, RRType.AAAA, min(r.ttl, lowest), self.embed(r.rdata)) if r.type == RRType.A else r
+            Record(r.name, RRType.AAAA, min(r.ttl, longest), self.embed(r.rdata)) if r.type == RRType.A else r
             for r in found.answer
         ]
-        return Reply(Rcode.NOERROR, found.aa, found.ra, answer=answer, source="dns64")
+        self.translated += 1
+        authority, additional = list(found.authority), list(found.additional)
+        return Reply(
+            found.rcode,
+            tc=found.tc,
+            answer=answer,
+            authority=authority,
+            additional=additional,
+            options=found.options,
+            source="dns64",
+        )
 
     def _is_wanted(self, request: Request, reply: Reply) -> bool:
         if request.type != RRType.AAAA or request.rclass != CLASS_IN:
             return False
         if len(request.client) == 4 and not self.settings.allow_ipv4:
             return False
-        if reply.rcode == Rcode.NXDOMAIN:
+        if reply.is_refusal or (reply.rcode == Rcode.NXDOMAIN and not reply.answer):
             return False
         return self.settings.translate_all or not any(r.type == RRType.AAAA for r in reply.answer)
 

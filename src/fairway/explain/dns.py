@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from fairway.dns.cache import Cache, Key
+from fairway.dns.cache import Cache
+from fairway.dns.cache_items import key_of
 from fairway.dns.chain import Chain
 from fairway.dns.kubernetes import Kubernetes
 from fairway.dns.lookup import NoSuchNameError, ParsedName, PodMode, parse_name
@@ -126,7 +127,7 @@ def _cache_state(chain: Chain, request: Request) -> str:
 
 
 def _kept(cache: Cache, request: Request) -> str:
-    key = Key(request.key, request.type, request.wants_dnssec, request.checking_disabled)
+    key = key_of(request)
     for kind, items in cache.items.items():
         if key in items:
             return f"hit ({kind}), {items[key].left(cache.now()):d} s left"

@@ -17,13 +17,22 @@ class RRType(IntEnum):
     MX = 15
     TXT = 16
     AAAA = 28
+    LOC = 29
     SRV = 33
     NAPTR = 35
+    CERT = 37
+    DNAME = 39
     DS = 43
+    SSHFP = 44
     RRSIG = 46
     NSEC = 47
     DNSKEY = 48
     NSEC3 = 50
+    NSEC3PARAM = 51
+    TLSA = 52
+    CDS = 59
+    CDNSKEY = 60
+    OPENPGPKEY = 61
     SVCB = 64
     HTTPS = 65
     SPF = 99
@@ -32,6 +41,7 @@ class RRType(IntEnum):
     IXFR = 251
     AXFR = 252
     ANY = 255
+    URI = 256
     CAA = 257
 
 
@@ -65,6 +75,8 @@ class Opcode(IntEnum):
 CLASS_IN = 1
 CLASS_CH = 3
 CLASS_ANY = 255
+CLASS_NUMBERS = {"IN": CLASS_IN, "CH": CLASS_CH, "HS": 4, "ANY": CLASS_ANY}
+"""By the names that Corefiles use."""
 
 QR, AA, TC, RD, RA, Z, AD, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0040, 0x0020, 0x0010
 DO = 0x8000

@@ -106,6 +106,13 @@ class RealWorld:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def wait_for(self, work: Coroutine[Any, Any, Any], seconds: float) -> Any:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        done, _ = await asyncio.ensure_future(asyncio.wait((task,), timeout=seconds))
+        return task.result() if done else None
+
     @property
     def hostname(self) -> str:
         return socket.gethostname()
