@@ -144,3 +144,17 @@ def test_a_debug_container_sees_the_processes_of_its_target(api: ApiProcess) -> 
         assert is_ready(pod)
 
     play(api, story)
+
+
+def test_containers_that_start_at_once_share_their_processes(api: ApiProcess) -> None:
+    async def story(one: Node) -> None:
+        names = ("a", "b", "c")
+        await one.create(*(container(name, command=["sleep", "600"]) for name in names), shareProcessNamespace=True)
+        pod = await one.until(lambda pod: len(running_of(pod)) == len(names))
+        assert running_of(pod) == list(names)
+
+    def running_of(pod: dict[str, Any]) -> list[str]:
+        found = pod["status"].get("containerStatuses") or []
+        return [status["name"] for status in found if "running" in status["state"]]
+
+    play(api, story)

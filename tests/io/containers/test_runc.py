@@ -211,6 +211,8 @@ def test_commands_run_inside_with_input_output_and_exit_code(files: RootFiles) -
             assert await b.runc.run(made, ["/bin/sh"], client, tty=True) == 5
             assert b"/dev/pts/" in client.out[False]
             assert await b.runc.probe(made, ["/bin/sh", "-c", "echo no; exit 1"], 5) == (1, b"no\n")
+            with pytest.raises(ContainerError, match='exec: "nosuch": executable file not found'):
+                await b.runc.run(made, ["nosuch"], Client(), tty=False)
             with pytest.raises(TimeoutError):
                 await b.runc.probe(made, ["/bin/sleep", "30"], 0.2)
 

@@ -210,14 +210,17 @@ def _admit_account(call: Call, obj: Json) -> None:
 
 
 def _mount_token(call: Call, spec: Json) -> None:
-    volume = f"kube-api-access-{call.suffix()}"
+    made = f"kube-api-access-{call.suffix()}"
+    # A copy of a pod (kubectl debug --copy-to) brings its own.
+    known = [v["name"] for v in spec.get("volumes") or [] if v.get("name", "").startswith("kube-api-access-")]
+    volume = (*known, made)[0]
     used = False
     for container in (*(spec.get("initContainers") or []), *(spec.get("containers") or [])):
         mounts = container.get("volumeMounts") or []
         if not any(m.get("mountPath") == TOKEN_PATH for m in mounts):
             container["volumeMounts"] = [*mounts, {"name": volume, "readOnly": True, "mountPath": TOKEN_PATH}]
             used = True
-    if used:
+    if used and not known:
         spec["volumes"] = [*(spec.get("volumes") or []), _token_volume(volume)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from fairway.io.containers.logs import Log
@@ -23,6 +24,8 @@ class KnownPod:
     previous: dict[str, Log] = field(default_factory=dict)
     pause: Container | None = None
     """Holds the process namespace of a pod whose containers share one."""
+    pausing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Containers start at once, and the one of them that comes first makes it."""
 
     def processes_of(self, name: str) -> str:
         """The process namespace of a container that runs; empty when there is none."""

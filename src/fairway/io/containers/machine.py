@@ -163,8 +163,10 @@ class PodMachine:
         pod, name = known.pod, f"fw-{known.pod.metadata.uid}-{container.name}-{run}"
         if problem := root_problem(pod, container):
             raise StartError("CreateContainerConfigError", problem)
-        if pod.spec.share_process_namespace and (known.pause is None or not known.pause.is_running):
-            await self._pause(known, container)
+        if pod.spec.share_process_namespace:
+            async with known.pausing:
+                if known.pause is None or not known.pause.is_running:
+                    await self._pause(known, container)
         try:
             prepared = await self._prepared(known, container, name)
         except MissingReferenceError as error:

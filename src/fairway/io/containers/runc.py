@@ -164,30 +164,36 @@ class Runc:
     async def probe(self, container: Container, command: Sequence[str], seconds: float) -> tuple[int, bytes]:
         """Run a command without input; its exit code and the beginning of what it said. Raises TimeoutError."""
         pid_file = self._bundles / container.name / f"probe-{next(self._numbers)}"
-        process = await self._exec(container, command, "--pid-file", str(pid_file), stdin=subprocess.DEVNULL)
+        process = await self._exec(container, command, pid_file, stdin=subprocess.DEVNULL)
         try:
             said, _ = await asyncio.wait_for(process.communicate(), seconds)
         except BaseException:
             await _kill_command(process, pid_file)
             raise
         finally:
-            pid_file.unlink(missing_ok=True)
+            for path in (pid_file, pid_file.with_suffix(".words")):
+                path.unlink(missing_ok=True)
         return process.returncode or 0, said[:10240]
 
     async def run(self, container: Container, command: Sequence[str], terminal: Terminal, *, tty: bool) -> int:
-        """Run a command for a client; its exit code."""
+        """Run a command for a client; its exit code. Raises ContainerError when runc cannot."""
         pid_file = self._bundles / container.name / f"run-{next(self._numbers)}"
+        words = pid_file.with_suffix(".words")
         try:
             run = self._run_on_tty if tty else self._run_on_pipes
-            return await run(container, command, terminal, pid_file)
+            code = await run(container, command, terminal, pid_file)
+            if code and words.exists() and (said := _last_words(words.read_text("utf-8", "replace"))):
+                raise ContainerError(said)
+            return code
         finally:
-            pid_file.unlink(missing_ok=True)
+            for path in (pid_file, words):
+                path.unlink(missing_ok=True)
 
     async def _run_on_pipes(
         self, container: Container, command: Sequence[str], terminal: Terminal, pid_file: Path
     ) -> int:
         pipe = subprocess.PIPE
-        process = await self._exec(container, command, "--pid-file", str(pid_file), stdin=pipe, stderr=pipe)
+        process = await self._exec(container, command, pid_file, stdin=pipe, stderr=pipe)
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -209,9 +215,7 @@ class Runc:
     ) -> int:
         master, slave = pty.openpty()
         try:
-            process = await self._exec(
-                container, command, "--tty", "--pid-file", str(pid_file), stdin=slave, stdout=slave, stderr=slave
-            )
+            process = await self._exec(container, command, pid_file, "--tty", stdin=slave, stdout=slave, stderr=slave)
         finally:
             os.close(slave)
         loop = asyncio.get_running_loop()
@@ -241,13 +245,14 @@ class Runc:
                 await _kill_command(process, pid_file)
 
     async def _exec(
-        self, container: Container, command: Sequence[str], *flags: str, **streams: Any
+        self, container: Container, command: Sequence[str], pid_file: Path, *flags: str, **streams: Any
     ) -> asyncio.subprocess.Process:
         if not container.is_running:
             raise ContainerError(f"container {container.name} does not run")
         streams.setdefault("stdout", subprocess.PIPE)
         streams.setdefault("stderr", subprocess.STDOUT)
-        base = [self._program, "--root", str(self._state), "exec", *flags]
+        base = [self._program, "--root", str(self._state), "--log", str(pid_file.with_suffix(".words"))]
+        base += ["exec", "--pid-file", str(pid_file), *flags]
         return await asyncio.create_subprocess_exec(*base, container.name, *command, **streams)
 
     # -- runc itself

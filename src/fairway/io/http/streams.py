@@ -147,7 +147,9 @@ class Streams:
         terminal = await session.terminal(wanted, tty=tty)
         try:
             running = self._pods.run(target_of(upgrade), command, terminal, tty=tty)
-            status = exit_status(await _while_there(running, duplex))
+            code = await _while_there(running, duplex)
+            # Who attaches hears that it is over; how it ended is in the pod's status.
+            status = exit_status(code if command else 0)
         except ConnectionError:
             raise
         except OSError as error:
