@@ -153,6 +153,20 @@ def test_affinity_keeps_a_client_with_its_backend(cluster: ClusterHost, family: 
     ip = service["spec"]["clusterIP"]
     until(lambda: is_served(cluster, ip), "the cluster IP answers")
     assert len({asked_by_pod(cluster, ip) for _ in range(10)}) == 1
+    assert len(asked(cluster, ip)) == 1
+
+
+@both_families
+def test_affinity_is_switched_while_a_local_load_balancer_is_served(cluster: ClusterHost, family: str) -> None:
+    name = f"switched-{family.lower()}"
+    policy = {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}
+    (ip,) = balancer_ips(make(cluster, name, family, **policy))
+    until(lambda: is_served(cluster, ip), "the address answers")
+    assert asked(cluster, ip, times=20) == ECHOES
+    cluster.kubectl("patch", "service", name, "-p", '{"spec": {"sessionAffinity": "ClientIP"}}')
+    until(lambda: len(asked(cluster, ip)) == 1, "one pod answers the host")
+    cluster.kubectl("patch", "service", name, "-p", '{"spec": {"sessionAffinity": "None"}}')
+    until(lambda: asked(cluster, ip) == ECHOES, "all pods answer the host")
 
 
 def test_an_internal_policy_local_serves_a_nodes_own_pods_alone(cluster: ClusterHost) -> None:

@@ -6,7 +6,7 @@ in the same turn of the event loop in which it was heard, or in which this proce
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from fairway.agents.upkeep import Upkeep
@@ -81,30 +81,42 @@ class Announcer:
 
     def _plan(self, name: ObjectName) -> None:
         service = self._view.get(SERVICE, name)
-        if service is None or service.spec.type != "LoadBalancer" or service.spec.external_traffic_policy != "Local":
+        if service is None or not _needs_ways(service):
             if name in self._announced:
                 self._announced.discard(name)
                 self._upkeep.want(name, ())
             return
         self._announced.add(name)
         slices = self._view.cache(ENDPOINT_SLICE).by(BY_SERVICE, name)
-        presences = tuple(one for each in slices for one in _presences(each))
-        announced = Announced(tuple(_addresses(service)), is_local=True, presences=presences)
+        is_balanced = service.spec.type == "LoadBalancer"
+        announced = Announced(
+            cluster_ips=_addresses(service.spec.cluster_ips or ()),
+            balancer_ips=_addresses(service.balancer_ips) if is_balanced else (),
+            is_local=service.spec.external_traffic_policy == "Local",
+            is_sticky=service.spec.session_affinity == "ClientIP",
+            presences=tuple(one for each in slices for one in _presences(each)),
+        )
         self._upkeep.want(name, tuple(service_items(announced, self._hosts, self._ranges)))
+
+
+def _needs_ways(service: SelectorService) -> bool:
+    """Beside those of its ranges."""
+    is_local = service.spec.type == "LoadBalancer" and service.spec.external_traffic_policy == "Local"
+    return is_local or service.spec.session_affinity == "ClientIP"
 
 
 def host_of(node: ClusterNode) -> Host:
     """What a Node object says of packets; KEP-3836 for those that leave, KEP-1143 for the label."""
     meta = node.metadata
     stays = not meta.is_leaving and all(one.key != TAINT_TO_BE_DELETED for one in node.taints)
-    addresses = tuple(found for text in node.internal_ips if (found := _parse(text)) is not None)
-    return Host(meta.name, addresses, node.is_ready and stays and LABEL_EXCLUDE not in meta.label_map)
+    return Host(
+        meta.name, _addresses(node.internal_ips), node.is_ready and stays and LABEL_EXCLUDE not in meta.label_map
+    )
 
 
-def _addresses(service: SelectorService) -> Iterator[Address]:
-    for text in service.balancer_ips:
-        if (address := _parse(text)) is not None:
-            yield address
+def _addresses(texts: Iterable[str]) -> tuple[Address, ...]:
+    """What is none ("None" of a headless Service) is left out."""
+    return tuple(address for text in texts if (address := _parse(text)) is not None)
 
 
 def _presences(one: SliceObject) -> Iterator[Presence]:

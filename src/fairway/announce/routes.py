@@ -4,7 +4,7 @@ The host is what a cloud's load balancer or an upstream router is to a cluster: 
 the node's proxy picks the endpoint. Nodes are kept in groups whose hashing is resilient (RFC 2992 is not: there a node
 that leaves moves other nodes' connections, too). One group holds all nodes, and whole ranges are routed to it: a
 Service with the external policy Cluster costs nothing, a node that comes or goes one write. What no Service has the
-nodes refuse. An address with the policy Local has a route and a group of its own.
+nodes refuse. An address with the policy Local, or with session affinity, has a route and a group of its own.
 
 Why EndpointSlices decide for Local, and not the health check node port that they are the source of: a cloud's load
 balancer cannot watch the API and polls, with seconds of delay; the host can, and hears of a change when proxies do.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from fairway.reconcile.items import Container, Item
 from fairway.values.address import Address, Family, Prefix
@@ -53,11 +54,14 @@ class Presence(NamedTuple):
 
 
 class Announced(NamedTuple):
-    """A Service whose addresses are to be reached."""
+    """A Service whose addresses are to be reached otherwise than their ranges."""
 
-    addresses: tuple[Address, ...]
+    cluster_ips: tuple[Address, ...] = ()
+    balancer_ips: tuple[Address, ...] = ()
     is_local: bool = False
-    """externalTrafficPolicy Local."""
+    """externalTrafficPolicy Local: what comes for a load-balancer address goes to nodes with endpoints."""
+    is_sticky: bool = False
+    """sessionAffinity ClientIP: nodes remember clients each for itself, so all connections have to meet one node."""
     presences: tuple[Presence, ...] = ()
 
 
@@ -93,18 +97,38 @@ def host_items(hosts: Hosts, ranges: Ranges) -> Iterator[Item]:
 
 
 def service_items(service: Announced, hosts: Hosts, ranges: Ranges) -> Iterator[Item]:
-    """What one Service wants beside its range's route: with the policy Local, a way to its own nodes.
+    """What one Service wants beside its ranges' routes.
 
-    Without one that serves, the range's route leads to a node that says so.
+    With the policy Local, where no node serves, the range's route leads to a node that says so.
     """
-    for address in dict.fromkeys(service.addresses) if service.is_local else ():
-        if not any(address in one for one in ranges.balancers):
+    everyone = list(hosts.values())
+    if service.is_sticky:
+        for address in _inside(service.cluster_ips, ranges.services):
+            yield from _way(address, _one(address, _hops(everyone, address.family)))
+    for address in _inside(service.balancer_ips, ranges.balancers):
+        if service.is_local:
+            names = local_nodes(service.presences, address.family)
+            hops = _hops((hosts[name] for name in names if name in hosts), address.family)
+        elif service.is_sticky:
+            hops = _hops(everyone, address.family)
+        else:
             continue
-        names = local_nodes(service.presences, address.family)
-        hops = _hops((hosts[name] for name in names if name in hosts), address.family)
-        yield from _group(str(address), hops)
-        if hops:
-            yield Item(ROUTES, Prefix(address, address.family.width * 8), str(address))
+        yield from _way(address, _one(address, hops) if service.is_sticky else hops)
+
+
+def _inside(addresses: Iterable[Address], ranges: tuple[Prefix, ...]) -> list[Address]:
+    return [one for one in dict.fromkeys(addresses) if any(one in network for network in ranges)]
+
+
+def _one(address: Address, hops: tuple[Address, ...]) -> tuple[Address, ...]:
+    """One node for an address, the same as long as it is there; others' comings and goings do not matter (RFC 2991)."""
+    return (max(hops, key=lambda hop: crc32(address + hop)),) if hops else ()
+
+
+def _way(address: Address, hops: tuple[Address, ...]) -> Iterator[Item]:
+    yield from _group(str(address), hops)
+    if hops:
+        yield Item(ROUTES, Prefix(address, address.family.width * 8), str(address))
 
 
 def local_nodes(presences: Iterable[Presence], family: Family) -> set[str]:

@@ -98,9 +98,13 @@ def host_changes(settings: ClusterSettings) -> tuple[Change, ...]:
         for address, whole in zip(topology.host_addresses, topology.underlay, strict=True)
     ]
     routes = [HostRoute(route, topology.link) for route in topology.host_routes]
-    sysctls = [HostSysctl(FORWARDING[one.family], "1") for one in topology.host_addresses]
+    sysctls = [HostSysctl(key, "1") for one in topology.host_addresses for key in SYSCTLS[one.family]]
     return (*spaces, Link(topology.link, topology.switch), *addresses, *routes, *ways, *tables, *sysctls)
 
 
-FORWARDING = {Family.IPV4: "net.ipv4.ip_forward", Family.IPV6: "net.ipv6.conf.all.forwarding"}
-"""The host forwards what pods send to the world."""
+SYSCTLS = {
+    Family.IPV4: ("net.ipv4.ip_forward", "net.ipv4.fib_multipath_hash_policy"),
+    Family.IPV6: ("net.ipv6.conf.all.forwarding", "net.ipv6.fib_multipath_hash_policy"),
+}
+"""All are set to 1: the host forwards what pods send to the world, and picks a node for each connection, not for each
+client."""

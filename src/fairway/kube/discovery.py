@@ -40,6 +40,7 @@ class SelectorSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     load_balancer_ip: str | None = msgspec.field(name="loadBalancerIP", default=None)
     load_balancer_class: str | None = None
     external_traffic_policy: str | None = None
+    session_affinity: str | None = None
 
 
 class BalancerIngress(msgspec.Struct, frozen=True, gc=False, rename="camel"):

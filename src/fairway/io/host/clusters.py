@@ -34,9 +34,9 @@ def build(folder: StateFolder, settings: ClusterSettings) -> None:
     folder.create(settings)
     for node in settings.topology.nodes:
         folder.node(node.name).mkdir(exist_ok=True)
-    folder.keep_sysctls(underlay.forwarding_now(settings.topology))
+    folder.keep_sysctls(underlay.sysctls_now(settings.topology))
     underlay.build(settings.topology)
-    for one in underlay.forwarding_now(settings.topology):
+    for one in underlay.sysctls_now(settings.topology):
         if one.value != "1":
             underlay.write_sysctl(one._replace(value="1"))
 

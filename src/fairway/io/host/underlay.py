@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fairway.cluster.host import FORWARDING, HostSysctl
+from fairway.cluster.host import SYSCTLS, HostSysctl
 from fairway.cluster.topology import ClusterNode, Topology
 from fairway.io.host import netns
 from fairway.io.netlink.links import Hop, LinkWriter, Peer
@@ -86,9 +86,9 @@ def write_sysctl(sysctl: HostSysctl) -> None:
     Path("/proc/sys", *sysctl.key.split(".")).write_text(sysctl.value, encoding="ascii")
 
 
-def forwarding_now(topology: Topology) -> tuple[HostSysctl, ...]:
-    """The host's forwarding as it is, to be put back later."""
-    keys = dict.fromkeys(FORWARDING[one.family] for one in topology.host_addresses)
+def sysctls_now(topology: Topology) -> tuple[HostSysctl, ...]:
+    """The host's sysctls that a cluster changes, as they are, to be put back later."""
+    keys = dict.fromkeys(key for one in topology.host_addresses for key in SYSCTLS[one.family])
     return tuple(HostSysctl(key, read_sysctl(key)) for key in keys)
 
 
