@@ -22,7 +22,7 @@ from fairway.io.host.clock import SystemClock
 from fairway.io.http.streams import LogOptions, Target
 from fairway.io.kube.client import ApiClient
 from fairway.io.kube.kubeconfig import Kubeconfig
-from fairway.kube.podspec import NodePod
+from fairway.kube.podspec import NODE_POD, NodePod
 from fairway.pods.environment import NodeFacts, Sources
 from fairway.pods.files import Resolver
 from fairway.pods.images import agnhost
@@ -30,6 +30,7 @@ from pod_objects import container
 
 PODS = "/api/v1/namespaces/default/pods"
 ALL = LogOptions(False, False, False, None, None, None, "")
+FOLLOWED = ALL._replace(follow=True)
 ADDRESS = "10.77.0.2"
 
 
@@ -113,24 +114,31 @@ class Node:
         raise AssertionError(last)
 
     async def events(self) -> list[dict[str, Any]]:
+        """Of the pod that is there now."""
+        pod = await self.pod()
         _, found = await asyncio.to_thread(self._api.call, "GET", PODS.replace("pods", "events"))
-        return [one for one in found["items"] if one["involvedObject"]["name"] == "web"]
+        return [one for one in found["items"] if pod and one["involvedObject"].get("uid") == pod["metadata"]["uid"]]
 
     async def until_told(self, reason: str) -> dict[str, Any]:
-        """The first event of this reason of the pod that is there now."""
-        pod = await self.pod()
+        """The first event of this reason."""
         async with asyncio.timeout(15):
             while True:
                 for one in await self.events():
-                    if one["reason"] == reason and pod and one["involvedObject"]["uid"] == pod["metadata"]["uid"]:
+                    if one["reason"] == reason:
                         return one
                 await asyncio.sleep(0.02)
 
     async def ends(self) -> tuple[dict[str, Any], str]:
-        """How the pod's one container ended, and all that it has said."""
-        pod = await self.until(lambda pod: pod["status"]["phase"] in ("Succeeded", "Failed"))
-        state: dict[str, Any] = pod["status"]["containerStatuses"][0]["state"]["terminated"]
-        return state, await self.said(pod)
+        """How the pod's container `main` ended, and all that it has said."""
+        found: list[dict[str, Any]] = []
+
+        def has_ended(pod: dict[str, Any]) -> bool:
+            states = [one["state"] for one in pod["status"].get("containerStatuses", ()) if one["name"] == "main"]
+            found[:] = [state["terminated"] for state in states if "terminated" in state]
+            return bool(found)
+
+        pod = await self.until(has_ended)
+        return found[0], await self.said(pod)
 
     async def until_gone(self) -> None:
         async with asyncio.timeout(15):
@@ -139,8 +147,13 @@ class Node:
 
     async def said(self, pod: dict[str, Any]) -> str:
         """All that its container has said when it has ended."""
-        lines = self.machine.streams.log(self.target(pod), ALL._replace(follow=True))
+        lines = self.machine.streams.log(self.target(pod), FOLLOWED)
         return b"".join([chunk async for chunk in lines]).decode()
+
+    async def refresh(self) -> None:
+        """As the agent does from time to time."""
+        pod = NODE_POD.decode(await self.pod() or {})
+        await self.machine.refresh(pod)
 
     def target(self, pod: dict[str, Any]) -> Target:
         return Target("default", "web", "main", pod["metadata"]["uid"])
@@ -187,9 +200,11 @@ def play(api: ApiProcess, *stories: Callable[[Node], Any]) -> None:
                     async with node(api, Path(folder), network, dies=True) as one:
                         await story(one)
                 async with node(api, Path(folder), network) as one:
-                    await stories[-1](one)
-                    await one.delete(0)
-                    await one.until_gone()
+                    try:
+                        await stories[-1](one)
+                    finally:
+                        await one.delete(0)
+                        await one.until_gone()
             finally:
                 for name in network.names:
                     netns.remove(name)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fairway.kube.podspec import NodePod
-from fairway.pods.lifecycle import Happening, PodLife, Remove, RunProbe, Start, Stop
+from fairway.pods.lifecycle import Happening, PodLife, Remove, RunHook, RunProbe, Start, Stop
 from fairway.pods.records import ProbeKind, Terminated, Waiting
 from fairway.pods.status import Place, pod_phase, pod_status
 from pod_objects import container, pod
@@ -21,13 +21,13 @@ class Story:
         self.life = PodLife(one, self.now)
         self.life.admitted()
 
-    def poll(self, after: float = 0.0) -> list[Start | Stop | RunProbe | Remove]:
+    def poll(self, after: float = 0.0) -> list[Start | Stop | RunHook | RunProbe | Remove]:
         self.now += after
         return [action for action in self.life.poll(self.now) if not isinstance(action, Happening)]
 
     def names(self, after: float = 0.0) -> list[str]:
-        """`+main` for a start, `-main` for a stop, `?main` for a probe, `gone` for the removal."""
-        signs = {Start: "+", Stop: "-", RunProbe: "?"}
+        """`+main` for a start, `-main` for a stop, `?main` for a probe, `!main` for a hook, `gone` for the removal."""
+        signs = {Start: "+", Stop: "-", RunProbe: "?", RunHook: "!"}
         return ["gone" if isinstance(a, Remove) else signs[type(a)] + a.container.name for a in self.poll(after)]
 
     def run(self, name: str = "main") -> None:
@@ -344,3 +344,131 @@ def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
     times = {one["type"]: one["lastTransitionTime"] for one in story.status()["conditions"]}
     assert times["PodScheduled"] == since
     assert times["Ready"] == "1970-01-12T13:46:40Z"
+
+
+HOOK = {"postStart": {"exec": {"command": ["true"]}}}
+
+
+def test_a_container_counts_as_started_when_its_hook_has_run() -> None:
+    story = Story(pod(container(lifecycle=HOOK)))
+    story.poll()
+    story.run()
+    assert story.names() == ["!main"]
+    assert story.names() == []
+    assert story.condition("Ready") == "False"
+    story.life.hooked("main", 1, "", story.now)
+    assert story.condition("Ready") == "True"
+
+
+def test_a_hook_that_failed_ends_its_container_which_starts_again() -> None:
+    story = Story(pod(container(lifecycle=HOOK), restartPolicy="OnFailure"))
+    story.poll()
+    story.run()
+    story.poll()
+    story.life.hooked("main", 1, "exit code 1", story.now)
+    assert story.names() == ["-main"]
+    story.exit(0)
+    assert story.names() == ["+main"]
+
+
+def test_the_answer_of_a_hook_of_an_earlier_run_is_stale() -> None:
+    story = Story(pod(container(lifecycle=HOOK)))
+    story.poll()
+    story.run()
+    story.poll()
+    story.exit(1)
+    story.poll()
+    story.run()
+    story.life.hooked("main", 1, "", story.now)
+    assert story.condition("Ready") == "False"
+
+
+def test_readiness_is_asked_while_a_pod_ends_and_nothing_else_is() -> None:
+    probes = {"readinessProbe": {"exec": {}}, "livenessProbe": {"exec": {}}}
+    story = Story(pod(container(**probes)))
+    story.poll()
+    story.run()
+    assert story.names() == ["?main", "?main"]
+    story.answer(ProbeKind.READINESS)
+    story.answer(ProbeKind.LIVENESS)
+    story.delete(30)
+    assert story.names(10) == ["-main", "?main"]
+    story.answer(ProbeKind.READINESS)
+    assert story.condition("Ready") == "True"
+
+
+def known(state: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"containerStatuses": [{"name": "main", "containerID": "runc://old", "state": state, **more}]}
+
+
+def resumed(status: dict[str, Any], **spec: Any) -> Story:
+    story = Story(pod(status={"startTime": "1970-01-12T13:00:00Z", **status}, **spec))
+    story.life.resume(story.now)
+    return story
+
+
+RAN = {"running": {"startedAt": "1970-01-12T13:00:01Z"}}
+
+
+def test_what_ran_under_a_process_that_died_starts_again_and_counts() -> None:
+    story = resumed(known(RAN, restartCount=2))
+    assert story.status()["startTime"] == "1970-01-12T13:00:00Z"
+    assert story.names() == ["+main"]
+    record = story.life.records["main"]
+    assert (record.restarts, record.run) == (3, 4)
+    assert record.last is not None
+    assert (record.last.exit_code, record.last.reason, record.last.container_id) == (
+        137,
+        "ContainerStatusUnknown",
+        "old",
+    )
+
+
+def test_what_must_not_restart_has_failed_with_its_node() -> None:
+    story = resumed(known(RAN), restartPolicy="Never")
+    assert story.names() == []
+    assert story.status()["phase"] == "Failed"
+
+
+def test_a_back_off_goes_on_after_the_node_came_back() -> None:
+    last = {"terminated": {"exitCode": 3, "finishedAt": "1970-01-12T13:00:01Z"}}
+    waits = {"waiting": {"reason": "CrashLoopBackOff"}}
+    story = resumed(known(waits, lastState=last, restartCount=5))
+    assert story.names() == []
+    assert story.names(10) == ["+main"]
+    assert story.life.records["main"].restarts == 6
+
+
+def test_init_containers_that_were_done_stay_done_and_sidecars_come_first_again() -> None:
+    inits = [container("init"), container("side", restartPolicy="Always")]
+    done = {"name": "init", "containerID": "runc://i", "state": {"terminated": {"exitCode": 0}}}
+    side = {"name": "side", "containerID": "runc://s", "state": RAN}
+    status = {**known(RAN), "initContainerStatuses": [done, side]}
+    story = resumed(status, initContainers=inits)
+    assert story.names() == ["+side"]
+    story.run("side")
+    assert story.names() == ["+main"]
+
+
+def test_a_status_says_which_version_of_the_pod_it_is_of() -> None:
+    story = Story(pod(meta={"generation": 7}))
+    status = story.status()
+    assert status["observedGeneration"] == 7
+    assert {one["observedGeneration"] for one in status["conditions"]} == {7}
+
+
+def test_a_container_status_has_its_mounts_user_and_resources() -> None:
+    fields = {
+        "volumeMounts": [{"name": "a", "mountPath": "/a", "readOnly": True}],
+        "resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "100m"}},
+        "securityContext": {"runAsUser": 5},
+    }
+    story = Story(pod(container(**fields)))
+    story.poll()
+    story.run()
+    (found,) = story.status()["containerStatuses"]
+    mount = {"name": "a", "mountPath": "/a", "readOnly": True, "recursiveReadOnly": "Disabled"}
+    assert found["volumeMounts"] == [mount]
+    assert found["resources"] == fields["resources"]
+    assert found["allocatedResources"] == {"cpu": "100m"}
+    assert found["user"] == {"linux": {"uid": 5, "gid": 0, "supplementalGroups": [0]}}

@@ -19,7 +19,7 @@ from fairway.agents.pod_events import EventTeller
 from fairway.agents.reflector import Reflector
 from fairway.kube.podspec import NODE_POD, Container, Handler, NodePod, Probe
 from fairway.kube.status import ApiStatusError, ApiUnreachableError, ConflictError, NotFoundError
-from fairway.pods.grants import rejection
+from fairway.pods.grants import Rejection, rejection
 from fairway.pods.lifecycle import Action, Happening, PodLife, Remove, RunHook, RunProbe, Start, Stop
 from fairway.pods.records import Terminated, Waiting
 from fairway.pods.status import Place, pod_phase, pod_status
@@ -156,7 +156,9 @@ class PodAgent:
     def replace(self, objects: Sequence[NodePod], kept: Collection[ObjectName]) -> None:
         there = {_name(pod) for pod in objects} | set(kept)
         self.apply([Change(name, None) for name in sorted(set(self._names) - there)])
-        self.apply([Change(_name(pod), pod) for pod in objects])
+        # Those that this node has admitted before come first: a newcomer may be in their way.
+        known = sorted(objects, key=lambda pod: pod.status.start_time is None)
+        self.apply([Change(_name(pod), pod) for pod in known])
 
     def apply(self, changes: Sequence[Change[NodePod]]) -> None:
         for name, pod in changes:
@@ -172,7 +174,11 @@ class PodAgent:
         uid = pod.metadata.uid
         worker = self._workers.get(uid)
         if worker is None:
-            worker = self._workers[uid] = Worker(pod, self._host_ips, self._effects, self._teller)
+            others = [one.life.pod for one in self._workers.values() if one.occupies]
+            worker = Worker(pod, self._host_ips, self._effects, self._teller)
+            if pod.status.start_time is None:
+                worker.rejection = rejection(pod, others)
+            self._workers[uid] = worker
             task = asyncio.ensure_future(worker.run())
             self._tasks.add(task)
             task.add_done_callback(lambda done: self._ended(uid, done))
@@ -205,6 +211,13 @@ class Worker:
         self._is_known = True
         """The API still has the pod."""
         self._preparing: asyncio.Task[None] | None = None
+        self.rejection: Rejection | None = None
+        """Why the node does not take the pod."""
+
+    @property
+    def occupies(self) -> bool:
+        """It has, or will have, what only one pod of a node can have."""
+        return self.rejection is None and not self.life.is_removed and not self.life.has_ended
 
     # -- what others tell
 
@@ -232,9 +245,10 @@ class Worker:
             await self._remove()
             return
         life.resume(self._effects.wall())
-        if (no := rejection(life.pod)) is not None:
-            life.fail(*no)
-            self._spawn(self._tell(Happening("Warning", *no)))
+        if self.rejection is not None:
+            life.fail(*self.rejection)
+            reason, words = self.rejection
+            self._spawn(self._tell(Happening("Warning", reason, words.removeprefix("Pod was rejected: "))))
         else:
             self._preparing = self._spawn(self._prepare())
             self._spawn(self._keep_fresh())

@@ -1,7 +1,7 @@
 """Ports of a node that lead to a pod's: what must stand in the kernel for a pod, and who is in each other's way.
 
 The scheduler keeps conflicts away (`hostIP`, protocol and port, where no hostIP is in conflict with every one); pods
-that name their node themselves are not asked about it, so the first keeps what it has.
+that name their node themselves are not asked about it, so their node refuses the later one (`fairway.pods.grants`).
 """
 
 from __future__ import annotations
@@ -47,8 +47,11 @@ def mappings_of(pod: NodePod) -> tuple[PortMapping, ...]:
 
     What is no address or protocol is left out: the API refuses it.
     """
-    if pod.spec.host_network:
-        return ()
+    return () if pod.spec.host_network else claims_of(pod)
+
+
+def claims_of(pod: NodePod) -> tuple[PortMapping, ...]:
+    """The ports of the node that a pod wants for itself, in whatever network it is."""
     found: list[PortMapping] = []
     for port in (one for container in pod.all_containers for one in container.ports or ()):
         if port.host_port:
@@ -57,6 +60,11 @@ def mappings_of(pod: NodePod) -> tuple[PortMapping, ...]:
                 protocol = Protocol.parse(port.protocol)
                 found.append(PortMapping(port.host_port, port.container_port, protocol, address))
     return tuple(dict.fromkeys(found))
+
+
+def have_conflict(one: NodePod, other: NodePod) -> bool:
+    """Whether one node has not the ports for both."""
+    return any(in_each_others_way(mine, theirs) for mine in claims_of(one) for theirs in claims_of(other))
 
 
 def _is_anywhere(address: Address | None) -> bool:

@@ -6,10 +6,12 @@ So `privileged` gives all rights over the pod's own network, processes and files
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from fairway.kube.podspec import Container, NodePod
 from fairway.kube.quantity import parse_quantity
+from fairway.podnet.hostports import have_conflict
 
 CAPABILITIES: Final = (
     *("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP"),
@@ -57,8 +59,11 @@ class Rejection(NamedTuple):
     message: str
 
 
-def rejection(pod: NodePod) -> Rejection | None:
-    """The node's admission, as kubelet's."""
+def rejection(pod: NodePod, others: Iterable[NodePod] = ()) -> Rejection | None:
+    """The node's admission, as kubelet's; `others` are the pods that it has admitted before."""
+    if any(have_conflict(pod, other) for other in others):
+        words = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+        return Rejection("NodePorts", f"Pod was rejected: {words}")
     for one in pod.spec.security_context.sysctls or ():
         is_theirs = pod.spec.host_network and one.name.startswith("net.")
         if one.name not in SAFE_SYSCTLS or is_theirs:

@@ -31,7 +31,7 @@ from fairway.pods.files import Resolver
 from fairway.pods.grants import cuts_of_pod, root_problem
 from fairway.pods.images import Image, UnknownImageError, argv, find
 from fairway.pods.messages import LAST_BYTES, LAST_LINES, LONGEST_MESSAGE
-from fairway.values.errors import FairwayError
+from fairway.values.errors import FairwayError, UnavailableError
 
 PAUSE = "pause"
 _PAUSE_SCRIPT = "trap 'exit 0' TERM; while :; do sleep 2147483647 & wait; done"
@@ -163,16 +163,17 @@ class PodMachine:
         pod, name = known.pod, f"fw-{known.pod.metadata.uid}-{container.name}-{run}"
         if problem := root_problem(pod, container):
             raise StartError("CreateContainerConfigError", problem)
-        if pod.spec.share_process_namespace:
-            async with known.pausing:
-                if known.pause is None or not known.pause.is_running:
-                    await self._pause(known, container)
         try:
+            if pod.spec.share_process_namespace:
+                async with known.pausing:
+                    await self._pause(known, container)
             prepared = await self._prepared(known, container, name)
         except MissingReferenceError as error:
             raise StartError("CreateContainerConfigError", str(error)) from None
         except UnknownImageError as error:
             raise StartError("ImagePullBackOff", str(error)) from None
+        except (ContainerError, OSError, UnavailableError) as error:
+            raise StartError("CreateContainerError", str(error)) from None
         tree, cuts = config(pod, container, prepared)
         if (old := known.containers.get(container.name)) is not None:
             known.previous[container.name] = old.log
@@ -230,7 +231,9 @@ class PodMachine:
         return rootfs
 
     async def _pause(self, known: KnownPod, like: Container) -> None:
-        """The first process of a pod whose containers share a process namespace."""
+        """See that the first process of a pod whose containers share a process namespace is there."""
+        if known.pause is not None and known.pause.is_running:
+            return
         pod, name = known.pod, f"fw-{known.pod.metadata.uid}-{PAUSE}"
         spec = Container(PAUSE, like.image, ("/bin/sh", "-c", _PAUSE_SCRIPT))
         prepared = Prepared(
@@ -250,10 +253,10 @@ class PodMachine:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             known.pause = await self._runc.start(name, tree, Log(path))
-        except ContainerError as error:
+        except ContainerError:
             self._files.remove(name)
             known.ids.remove(name)
-            raise StartError("CreateContainerError", str(error)) from None
+            raise
 
     async def wait(self, uid: str, name: str) -> Ended:
         known = self._pods[uid]
