@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from controllers.kubelet import (
@@ -142,6 +144,16 @@ def test_history_is_cut_at_its_limit(simulation: Simulation) -> None:
     settle(simulation)
     revisions = simulation.api.handle("GET", f"{APPS}/controllerrevisions")["items"]
     assert sorted(one["revision"] for one in revisions) == [4, 5]
+
+
+def test_a_revision_is_written_as_go_writes_it(simulation: Simulation) -> None:
+    """Clients of Kubernetes find it by its bytes: keys in order."""
+    make_set(simulation, "statefulsets", replicas=1)
+    settle(simulation)
+    (revision,) = simulation.api.handle("GET", f"{APPS}/controllerrevisions")["items"]
+    found = json.dumps(revision["data"])
+    assert found == json.dumps(revision["data"], sort_keys=True)
+    assert found.startswith('{"spec": {"template": {"$patch": "replace", "metadata"')
 
 
 def test_a_failed_pod_is_made_anew(simulation: Simulation) -> None:

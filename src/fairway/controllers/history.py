@@ -65,10 +65,17 @@ def _create(kind: AnyKind, owner: ApiObject, template: Template, number: int, ha
         "apiVersion": CONTROLLER_REVISION.api_version,
         "kind": CONTROLLER_REVISION.name,
         "metadata": metadata,
-        "data": {"spec": {"template": {**template, "$patch": "replace"}}},
+        "data": _in_key_order({"spec": {"template": {**template, "$patch": "replace"}}}),
         "revision": number,
     }
     return Create(CONTROLLER_REVISION, meta.namespace, body)
+
+
+def _in_key_order(value: Any) -> Any:
+    """As Go writes a map. Clients find the revision of a template by comparing bytes (kubectl, daemon.Match)."""
+    if isinstance(value, dict):
+        return {key: _in_key_order(value[key]) for key in sorted(value)}
+    return [_in_key_order(one) for one in value] if isinstance(value, list) else value
 
 
 def truncated(revisions: list[ControllerRevision], live: Collection[str], limit: int | None) -> list[Write]:
