@@ -44,6 +44,11 @@ class ClusterHost:
             inside, input=stdin, capture_output=True, text=True, env=self._environment, timeout=seconds, check=False
         )
 
+    def spawn(self, *command: str, **streams: Any) -> subprocess.Popen[bytes]:
+        """Begin a command on this machine."""
+        inside = ["nsenter", "-t", str(self._holder.pid), "--net", "--mount", *command]
+        return subprocess.Popen(inside, env=self._environment, **streams)
+
     def run(self, *command: str, stdin: str = "", seconds: float = 60) -> str:
         """Run a command on this machine; its output. Fails with what it said."""
         done = self.attempt(*command, stdin=stdin, seconds=seconds)
