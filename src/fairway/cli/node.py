@@ -166,6 +166,8 @@ class NodeParts:
             "proxy-mode": self.settings.mode,
             "detect-local-mode": "NodeCIDR",
             "nodeport-addresses": "primary,localhost",
+            # One number for the whole machine: the host's to set.
+            "conntrack-max-per-core": "0",
             # The pods' processes inherit it; it stays as it is.
             "oom-score-adj": Path("/proc/self/oom_score_adj").read_text(encoding="ascii").strip(),
         }
