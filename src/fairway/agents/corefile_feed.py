@@ -1,4 +1,4 @@
-"""Follows the Corefile in ConfigMap `kube-system/coredns`: the server reads it again as soon as it changes."""
+"""Follows the Corefile in a ConfigMap (`kube-system/coredns`): the server reads it again as soon as it changes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from fairway.values.names import ObjectName
 
 log = logging.getLogger(__name__)
 
-NAMESPACE, NAME = "kube-system", "coredns"
+DEFAULT = ObjectName("kube-system", "coredns")
 KEY = "Corefile"
 
 
 class CorefileSink:
     """Takes the ConfigMap. One that goes, or has no Corefile, changes nothing: names are needed all the more then."""
 
-    def __init__(self, take: Callable[[str], None]) -> None:
+    def __init__(self, take: Callable[[str], None], where: ObjectName = DEFAULT) -> None:
         self._take = take
+        self._where = where
         self.has_changed = asyncio.Event()
 
     def feed(self) -> Feed[ConfigMap]:
         """What is to be followed."""
-        return Feed(CONFIG_MAP, self, fields=f"metadata.name={NAME}", namespace=NAMESPACE)
+        return Feed(CONFIG_MAP, self, fields=f"metadata.name={self._where.name}", namespace=self._where.namespace)
 
     def replace(self, objects: Sequence[ConfigMap], kept: Collection[ObjectName]) -> None:
         del kept
@@ -42,7 +43,7 @@ class CorefileSink:
     def _put(self, one: ConfigMap) -> None:
         text = (one.data or {}).get(KEY)
         if text is None:
-            log.warning("configmap=%s/%s msg='it has no key %s: the last Corefile stays'", NAMESPACE, NAME, KEY)
+            log.warning("configmap=%s msg='it has no key %s: the last Corefile stays'", self._where, KEY)
             return
         self._take(text)
         self.has_changed.set()

@@ -92,8 +92,8 @@ class DnsWorld(World, Protocol):
         """Addresses that others know the server by."""
         ...
 
-    def listen(self, endpoint: Endpoint, server: Server, tls: config.TlsSettings | None) -> Listener:
-        """Raises ConfigError."""
+    def listen(self, endpoint: Endpoint, server: Server, tls: config.TlsSettings | None, sockets: int = 0) -> Listener:
+        """With so many sockets, 0 for one a core. Raises ConfigError."""
         ...
 
     def http(self, address: str, pages: dict[str, Callable[[], tuple[int, str, bytes]]]) -> HttpServer:
@@ -185,6 +185,7 @@ class Generation:
         self.endpoints: dict[int, list[Endpoint]] = {}
         """Of each chain, by its identity."""
         self.tls: dict[Endpoint, config.TlsSettings | None] = {}
+        self.sockets: dict[Endpoint, int] = {}
         self.clusters: dict[object, Cluster] = {}
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -307,6 +308,7 @@ class DnsAgent:
                 block = Block(key.zone, chain.first if one.plugins else None, to_text(key.zone), chain.takes_classes)
                 blocks.setdefault(endpoint, []).append(block)
                 generation.tls[endpoint] = one.tls
+                generation.sockets[endpoint] = max(one.sockets, generation.sockets.get(endpoint, 0))
                 if key.is_tls and one.tls is None:
                     raise ConfigError(f"{one.place}: tls:// needs a line 'tls CERTIFICATE KEY'")
         for endpoint, found in blocks.items():
@@ -365,7 +367,9 @@ class DnsAgent:
         try:
             for endpoint, server in generation.servers.items():
                 if endpoint not in self._listeners:
-                    opened[endpoint] = self._world.listen(endpoint, server, generation.tls[endpoint])
+                    opened[endpoint] = self._world.listen(
+                        endpoint, server, generation.tls[endpoint], generation.sockets[endpoint]
+                    )
                     await opened[endpoint].start()
         except BaseException:
             await asyncio.gather(*(listener.close() for listener in opened.values()), return_exceptions=True)

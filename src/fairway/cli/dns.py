@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairway.values.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fairway.agents.corefile_feed import CorefileSink
     from fairway.agents.dns import DnsAgent
     from fairway.config.corefile_settings import CorefileSettings
     from fairway.explain.dns import NameAnswer
+    from fairway.io.dns.world import RealWorld
 
-USAGE = """usage: fairway dns [--conf COREFILE] [--check] [--dns.port PORT] [--quiet]
+USAGE = """usage: fairway dns [--conf COREFILE | --configmap NAMESPACE/NAME] [--check] [--dns.port PORT] [--quiet]
 
-  --conf COREFILE   the Corefile; default ./Corefile (CoreDNS' flag -conf is the same)
-  --check           read the Corefile, say what is wrong with it, and end
-  --dns.port PORT   instead of 53, for server blocks that name no port
-  --quiet           no lines about starting
+  --conf COREFILE        the Corefile; default ./Corefile (CoreDNS' flag -conf is the same)
+  --configmap NAMESPACE/NAME
+                         the ConfigMap that has it under the key Corefile, followed through the API: a change is taken
+                         as soon as it is written
+  --kubeconfig FILE      where that API is; default as kubectl finds it, or the pod's service account
+  --check                read the Corefile, say what is wrong with it, and end
+  --dns.port PORT        instead of 53, for server blocks that name no port
+  --quiet                no lines about starting
 """
+_VALUED = frozenset({"conf", "configmap", "kubeconfig", "dns.port"})
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -44,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(path, int(flags.get("dns.port", "53")), is_quiet="quiet" in flags))
+        return runner.run(_run(path, flags))
 
 
 EXPLAIN_USAGE = """usage: fairway explain dns [--conf COREFILE] [--from NAMESPACE] [--type TYPE] [-o json] NAME
@@ -129,26 +137,65 @@ def _flags(arguments: Sequence[str]) -> dict[str, str]:
         word = words.pop(0)
         name, equals, value = word.lstrip("-").partition("=")
         name = {"h": "help", "p": "dns.port"}.get(name, name)
-        if not word.startswith("-") or name not in {"conf", "check", "dns.port", "quiet", "help"}:
+        if not word.startswith("-") or name not in _VALUED | {"check", "quiet", "help"}:
             raise ConfigError(f"fairway dns: {word}: not known\n{USAGE}")
-        if name in {"conf", "dns.port"} and not equals:
+        if name in _VALUED and not equals:
             if not words:
                 raise ConfigError(f"fairway dns: {word} needs a value")
             value = words.pop(0)
         found[name] = value
     if not found.get("dns.port", "53").isdigit():
         raise ConfigError(f"fairway dns: --dns.port: {found['dns.port']!r} is not a port")
+    if "conf" in found and "configmap" in found:
+        raise ConfigError("fairway dns: --conf and --configmap: one of them")
+    if not all(found.get("configmap", "a/b").partition("/")):
+        raise ConfigError(f"fairway dns: --configmap: {found['configmap']!r} is not NAMESPACE/NAME")
     return found
 
 
-async def _serve(path: Path, port: int, *, is_quiet: bool) -> int:
+async def _run(path: Path, flags: dict[str, str]) -> int:
+    from fairway.io.dns.world import RealWorld
+
+    port, is_quiet = int(flags.get("dns.port", "53")), "quiet" in flags
+    if "configmap" not in flags:
+        return await _serve(RealWorld(path, port), None, is_quiet=is_quiet)
+    async with _followed(flags["configmap"], flags.get("kubeconfig", ""), port) as (world, sink):
+        return await _serve(world, sink, is_quiet=is_quiet)
+
+
+@contextlib.asynccontextmanager
+async def _followed(where: str, kubeconfig: str, port: int) -> AsyncIterator[tuple[RealWorld, CorefileSink]]:
+    """A world whose Corefile is a ConfigMap's, once that has been looked for."""
+    from fairway.agents.corefile_feed import CorefileSink
+    from fairway.agents.reflector import Reflector
+    from fairway.io.dns.configmap import ConfigMapWorld
+    from fairway.io.host.clock import SystemClock
+    from fairway.io.kube.client import ApiClient
+    from fairway.io.kube.kubeconfig import load_connection
+    from fairway.values.names import ObjectName
+
+    namespace, _, name = where.partition("/")
+    world = ConfigMapWorld(ObjectName(namespace, name), port)
+    sink = CorefileSink(world.take, ObjectName(namespace, name))
+    client = ApiClient(load_connection(kubeconfig), user_agent="fairway-dns")
+    reflector = Reflector(client, sink.feed(), SystemClock(), world.random)
+    following = asyncio.ensure_future(reflector.run())
+    try:
+        await reflector.wait_synced()
+        yield world, sink
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await client.close()
+
+
+async def _serve(world: RealWorld, sink: CorefileSink | None, *, is_quiet: bool) -> int:
     from fairway.agents.dns import DnsAgent
     from fairway.agents.dns_fast import FastTables
     from fairway.agents.dns_status import StatusPages
     from fairway.dns.metrics import Metrics
-    from fairway.io.dns.world import RealWorld, fast_tables, merge_fast
+    from fairway.io.dns.world import fast_tables, merge_fast
 
-    world = RealWorld(path, port)
     metrics = Metrics()
     agent = DnsAgent(world, [metrics])
     pages = StatusPages(agent, metrics, world)
@@ -171,7 +218,7 @@ async def _serve(path: Path, port: int, *, is_quiet: bool) -> int:
         starting.result()
         await pages.start()
         loop.add_signal_handler(signal.SIGUSR1, lambda: loop.create_task(agent.reload()))
-        following = asyncio.ensure_future(agent.follow_file())
+        following = asyncio.ensure_future(sink.reload_for_ever(agent) if sink else agent.follow_file())
         if not is_quiet:
             _say_started(agent.generation.settings)
         return await _until_stopped(agent, stop, pages, following)

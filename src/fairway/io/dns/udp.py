@@ -68,6 +68,8 @@ def _open(address: ListenAddress, kind: socket.SocketKind, *, shared: bool) -> s
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         # An address that comes later (a node-local listener's) can be bound now.
         sock.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, 78, 1)  # IPV6_FREEBIND
         sock.bind((host, address.port))
     except OSError as error:
         sock.close()

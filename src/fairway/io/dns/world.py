@@ -21,6 +21,7 @@ from fairway.agents.dns import Endpoint, Listener
 from fairway.agents.feed import Feed, Source
 from fairway.agents.reflector import Reflector
 from fairway.config import corefile_settings as config
+from fairway.config.corefile import ReadFiles
 from fairway.config.corefile_reader import split_key
 from fairway.config.corefile_servers import read_corefile
 from fairway.dns.metrics import Metrics
@@ -129,7 +130,13 @@ class RealWorld:
 
     def read_settings(self) -> tuple[str, config.CorefileSettings]:
         """The Corefile and all it imports, with a hash of their text. Raises ConfigError."""
-        digest = hashlib.sha256()
+        text = _read(self._corefile)
+        digest = hashlib.sha256(text.encode())
+        settings = read_corefile(text, str(self._corefile), os.environ, self._imported(digest))
+        return digest.hexdigest(), settings
+
+    def _imported(self, digest: hashlib._Hash) -> ReadFiles:
+        """Reads what a Corefile imports, and adds it to the hash."""
 
         def read(pattern: str) -> list[tuple[str, str]]:
             found = sorted(glob.glob(str(self._corefile.parent / pattern)))  # noqa: PTH207 - absolute patterns too
@@ -138,10 +145,7 @@ class RealWorld:
                 digest.update(text.encode())
             return texts
 
-        text = _read(self._corefile)
-        digest.update(text.encode())
-        settings = read_corefile(text, str(self._corefile), os.environ, read)
-        return digest.hexdigest(), settings
+        return read
 
     def read_file(self, path: str, root: str) -> str:
         return (Path(root) / path).read_text(encoding="utf-8", errors="replace")
@@ -167,7 +171,7 @@ class RealWorld:
     def own_addresses(self, settings: config.ServerSettings) -> tuple[bytes, ...]:
         return known_addresses(settings.bind, settings.place)
 
-    def listen(self, endpoint: Endpoint, server: Server, tls: config.TlsSettings | None) -> Listener:
+    def listen(self, endpoint: Endpoint, server: Server, tls: config.TlsSettings | None, sockets: int = 0) -> Listener:
         address = ListenAddress(*endpoint)
         if endpoint.is_tls:
             assert tls is not None
@@ -177,7 +181,8 @@ class RealWorld:
         if table is None:
             udp = UdpListener(address, server, loop)
         else:
-            udp = FastListener(address, server, loop, table, sockets=len(os.sched_getaffinity(0)))
+            count = sockets if sockets > 0 else len(os.sched_getaffinity(0))
+            udp = FastListener(address, server, loop, table, sockets=count)
         return BothListeners([udp, StreamListener(address, server)])
 
     def http(self, address: str, pages: dict[str, Page]) -> SmallHttpServer:
