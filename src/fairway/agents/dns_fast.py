@@ -53,13 +53,18 @@ class _Filled:
             rules.plugin, first_zone=first_zone, has_glue=rules.has_glue, shuffles=rules.shuffles
         )
         self.is_filled = False
+        self._serial = -1
 
     def fill(self) -> None:
         self.table.put(self.answers.everything())
         self.is_filled = True
+        self._serial = -1
         self.set_zones()
 
     def set_zones(self) -> None:
+        if self._serial == self.cluster.serial:
+            return  # it counts seconds: most changes of a burst share one
+        self._serial = self.cluster.serial
         for index, zone in enumerate(self.answers.zones, self.first_zone):
             self.table.set_zone(index, zone, self.cluster.serial)
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 from fairway.dns.kubernetes import Kubernetes
-from fairway.dns.lookup import Lookup, NoSuchNameError, Target
-from fairway.dns.rows import NO_PORT, Port, ServiceRow
+from fairway.dns.lookup import Lookup
+from fairway.dns.rows import NO_PORT, Port, ServiceRow, SliceRow
 from fairway.values.domain import Name, from_labels, is_reverse, is_subdomain, longest_zone, reverse_name
 from fairway.values.names import ObjectName
 
@@ -35,6 +36,10 @@ CLOSED = 1
 _NODE = struct.Struct("<HBBBB")
 _ANSWER = struct.Struct("<6H")
 _SRV = struct.Struct("!3H")
+
+
+_Endpoint: TypeAlias = tuple[Name, bytes, int]
+"""Its own name, address and port."""
 
 
 class FastZone(NamedTuple):
@@ -214,61 +219,68 @@ class FastAnswers:
         return [Answer(33, b"".join([*records, *glue]), len(records), len(glue), CASE)]
 
     def _headless(self, key: Name, index: int, service: ServiceRow, ports: tuple[Port, ...]) -> Iterator[bytes]:
-        named = [port for port in ports if port.name]
-        labels = tuple(dict.fromkeys(_port_labels(port) for port in named))
-        whole = self._targets(_labels_of(service))
+        labels = tuple(dict.fromkeys(_port_labels(port) for port in ports if port.name))
+        slices = self._state.slices_of(service.name.namespace, service.name.name)
+        whole = self._endpoints(key, slices, ports)
         if len(labels) > MAX_CHILDREN:
             yield Node(key, index, DEFER).pack()
         elif whole:
             yield self._endpoint_node(key, b"", index, whole, labels)
             for one in labels:
                 # With one port for all, its name stands for the same as the Service's.
-                is_only = len(ports) == 1
-                targets = whole if is_only else self._targets((*_two_labels(one), *_labels_of(service)))
+                same = tuple(port for port in ports if port.name and _port_labels(port) == one)
+                targets = whole if len(ports) == 1 else self._endpoints(key, slices, same)
                 if targets:
                     yield self._endpoint_node(key, one, index, targets, ())
 
-    def _targets(self, labels: tuple[bytes, ...]) -> list[Target]:
-        try:
-            return self._lookup.find(list(labels))
-        except NoSuchNameError:
-            return []
+    def _endpoints(self, key: Name, slices: Iterable[SliceRow], ports: tuple[Port, ...]) -> list[_Endpoint]:
+        """What `Lookup.find` says of a headless Service, for some ports. A change waits for this: it is lean."""
+        found: list[_Endpoint] = []
+        for row in slices:
+            width, addresses = row.width, row.addresses
+            numbers = [port.number for port in row.ports if port in ports]
+            for i in range(len(addresses) // width if numbers else 0):
+                label = self._lookup.endpoint_label(row, i).encode()
+                host = bytes((len(label),)) + label + key
+                address = addresses[i * width : i * width + width]
+                found += [(host, address, number) for number in numbers]
+        return found
 
     def _endpoint_node(
-        self, key: Name, labels: bytes, index: int, targets: list[Target], children: tuple[bytes, ...]
+        self, key: Name, labels: bytes, index: int, targets: list[_Endpoint], children: tuple[bytes, ...]
     ) -> bytes:
-        addresses = list(dict.fromkeys(t.address for t in targets))
+        addresses = dict.fromkeys([address for _, address, _ in targets])
         answers = self._address_answers(addresses)
         srv = self._srv_of_endpoints(key, labels, targets)
         answers += srv
-        fits = len(addresses) * 28 <= MAX_BODY and (srv or all(t.port == NO_PORT for t in targets))
+        fits = len(addresses) * 28 <= MAX_BODY and (srv or all(port == NO_PORT for _, _, port in targets))
         return Node(labels + key, index, 0 if fits else OPEN, tuple(answers), children).pack()
 
-    def _srv_of_endpoints(self, key: Name, labels: bytes, targets: list[Target]) -> list[Answer]:
+    def _srv_of_endpoints(self, key: Name, labels: bytes, targets: list[_Endpoint]) -> list[Answer]:
         """SRV records that point to endpoints' own names, below the Service's; glue points into them."""
         if len(targets) * (18 + 2 + len(key)) > MAX_BODY:
             return []
         weight = max(1, 100 // len(targets)) if targets else 1
-        start = HEADER_SIZE + len(labels) + len(key) + 4 + 18
+        place = HEADER_SIZE + len(labels) + len(key) + 4 + 18
         head = QUESTION + b"\0\x21\0\1" + self._ttl
-        records: dict[tuple[Name, int], bytes] = {}
+        seen: set[tuple[Name, int]] = set()
         glue: dict[tuple[Name, bytes], bytes] = {}
         places: dict[Name, int] = {}
-        size = 0
-        for owner, address, port, _alias in targets:
+        records: list[bytes] = []
+        pack = _SRV.pack
+        for host, address, port in targets:
             if port == NO_PORT:
                 continue
-            label = owner[0]
-            host = bytes((len(label),)) + label + key
-            if (host, port) not in records:
-                places.setdefault(host, start + size)
-                record = head + (6 + len(host)).to_bytes(2, "big") + _SRV.pack(0, weight, port) + host
-                records[host, port] = record
-                size += len(record)
-            if self._has_glue and size <= MAX_BODY:
+            if (host, port) not in seen:
+                seen.add((host, port))
+                places.setdefault(host, place)
+                size = 6 + len(host)
+                records.append(head + size.to_bytes(2, "big") + pack(0, weight, port) + host)
+                place += size + 12
+            if self._has_glue:
                 tail = self._a if len(address) == 4 else self._aaaa
-                glue[host, address] = (0xC000 | places[host]).to_bytes(2, "big") + tail[2:] + address
-        body = b"".join((*records.values(), *glue.values()))
+                glue[host, address] = (0xC000 | places[host] & 0x3FFF).to_bytes(2, "big") + tail[2:] + address
+        body = b"".join((*records, *glue.values()))
         return [Answer(33, body, len(records), len(glue), CASE)] if records and len(body) <= MAX_BODY else []
 
     def address(self, address: bytes) -> Iterator[bytes]:
@@ -286,14 +298,6 @@ class FastAnswers:
         yield Node(keys[0], index, OPEN, (Answer(12, body, 1),)).pack()
 
 
+@lru_cache(maxsize=4096)
 def _port_labels(port: Port) -> bytes:
     return from_labels((b"_" + port.name.encode(), b"_" + port.protocol.encode()))[:-1]
-
-
-def _two_labels(labels: bytes) -> tuple[bytes, bytes]:
-    first = labels[1 : 1 + labels[0]]
-    return first, labels[2 + len(first) :]
-
-
-def _labels_of(service: ServiceRow) -> tuple[bytes, bytes, bytes]:
-    return service.name.name.encode(), service.name.namespace.encode(), b"svc"
