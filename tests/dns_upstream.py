@@ -156,6 +156,10 @@ class TextUpstream:
 
 
 def _look_up(reply: dns.message.Message, name: dns.name.Name, kind: int, origin: dns.name.Name) -> None:
+    if len(name) <= 2:
+        reply.set_rcode(dns.rcode.NXDOMAIN)
+        reply.authority.append(dns.rrset.from_text(".", 300, "IN", "SOA", "a.root. b.root. 1 2 3 4 5"))
+        return
     zone = dns.zone.from_text(ZONE, origin=origin, relativize=False)
     soa = dns.rrset.from_rdata(origin, 300, zone.find_rdataset(origin, "SOA")[0])
     for _ in range(8):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,10 +32,14 @@ class Served:
         self.api, self.port = api, free_port()
         self.write("10.0.0.1")
         kubeconfig = folder / "kubeconfig"
-        kubeconfig.write_text(
-            '{"clusters": [{"name": "c", "cluster": {"server": "%s"}}], "users": [{"name": "u", "user": {}}],'
-            ' "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"}' % api.url
-        )
+        context = {"name": "x", "context": {"cluster": "c", "user": "u"}}
+        config = {
+            "clusters": [{"name": "c", "cluster": {"server": api.url}}],
+            "users": [{"name": "u", "user": {}}],
+            "contexts": [context],
+            "current-context": "x",
+        }
+        kubeconfig.write_text(json.dumps(config))
         self.command = [FAIRWAY, "dns", "--configmap", "kube-system/coredns", "--kubeconfig", str(kubeconfig)]
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

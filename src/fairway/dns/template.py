@@ -5,12 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import dns.exception
-import dns.rdata
-import dns.rdataclass
-import dns.rdatatype
-import dns.ttl
-
 from fairway.config.corefile_settings import TemplateSettings
 from fairway.config.go_regexp import compile_pattern
 from fairway.dns.go_template import GoTemplate, TemplateError
@@ -105,6 +99,11 @@ class Template:
 
 def make_record(template: GoTemplate, values: dict[str, Any]) -> Record:
     """One line of a zone file, filled in. Raises TemplateError."""
+    import dns.exception  # 3 MiB that only those pay who have templates
+    import dns.rdata
+    import dns.rdataclass
+    import dns.rdatatype
+
     text = template.expand(values)
     words = text.split(None, 1)
     try:
@@ -123,6 +122,8 @@ def make_record(template: GoTemplate, values: dict[str, Any]) -> Record:
 
 
 def _time(ttl: int, rest: str) -> tuple[int, str]:
+    import dns.ttl
+
     first, _, after = rest.strip().partition(" ")
     return (dns.ttl.from_text(first), after.strip()) if first[:1].isdigit() else (ttl, rest.strip())
 

@@ -9,10 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-import dns.exception
-import dns.rdataclass
-import dns.zone
-
 from fairway.dns.kubernetes import Resolver
 from fairway.dns.model import EndOfChain, Handler, Reply, Request, refusal
 from fairway.dns.records import Resolved
@@ -81,6 +77,9 @@ class Zone:
 
 def read_zone(text: str, origin: Name, file: str) -> Zone:
     """Read a zone file. Raises ConfigError."""
+    import dns.exception  # 3 MiB that only those pay who have such files
+    import dns.zone
+
     try:
         parsed = dns.zone.from_text(text, origin=to_text(origin), relativize=False, check_origin=False)
     except (dns.exception.DNSException, ValueError) as error:
