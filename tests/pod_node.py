@@ -19,7 +19,7 @@ from fairway.cli.images import image_table
 from fairway.io.containers.machine import Offer, PodMachine
 from fairway.io.host import netns
 from fairway.io.host.clock import SystemClock
-from fairway.io.http.streams import LogOptions, Target
+from fairway.io.http.streams import LogOptions, Presence, Target
 from fairway.io.kube.client import ApiClient
 from fairway.io.kube.kubeconfig import Kubeconfig
 from fairway.kube.podspec import NODE_POD, NodePod
@@ -60,7 +60,7 @@ class Objects:
     def __init__(self) -> None:
         self.settings = {"color": "red"}
 
-    async def sources(self, pod: NodePod) -> Sources:
+    async def sources(self, pod: NodePod, max_age: float = 0.0) -> Sources:
         return Sources({"settings": self.settings}, {})
 
     async def services(self, pod: NodePod) -> Mapping[str, str]:
@@ -149,6 +149,10 @@ class Node:
         """All that its container has said when it has ended."""
         lines = self.machine.streams.log(self.target(pod), FOLLOWED)
         return b"".join([chunk async for chunk in lines]).decode()
+
+    def knows(self, pod: dict[str, Any]) -> bool:
+        """Whether the node's present process has the pod."""
+        return self.machine.streams.presence(self.target(pod)) is not Presence.NO_POD
 
     async def refresh(self) -> None:
         """As the agent does from time to time."""

@@ -92,6 +92,9 @@ class Machine(Protocol):
     async def prepare(self, pod: NodePod) -> tuple[str, ...]:
         """Make the pod's volumes and network; returns its addresses. Raises PrepareError; may be asked again."""
 
+    def recall(self, pod: NodePod) -> None:
+        """Take note of a pod that ended under a process before this one."""
+
     async def refresh(self, pod: NodePod) -> Findings:
         """Bring the files of its volumes up to date."""
 
@@ -241,6 +244,7 @@ class Worker:
         if life.pod.status.phase in ("Succeeded", "Failed"):
             # It ended before this agent began; only its removal is left to do.
             life.fail("", "")
+            self._effects.machine.recall(life.pod)
             await self._until_leaving()
             await self._remove()
             return

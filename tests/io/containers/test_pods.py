@@ -10,7 +10,7 @@ import pytest
 
 from api_process import ApiProcess
 from fairway.io.containers.grants import machine_grants
-from pod_node import FOLLOWED, Node, is_ready, play
+from pod_node import ALL, FOLLOWED, Node, is_ready, play
 from pod_objects import container
 
 pytestmark = pytest.mark.kernel
@@ -253,6 +253,33 @@ def test_a_pod_that_never_restarts_has_failed_when_its_node_died(api: ApiProcess
     async def goes_on(one: Node) -> None:
         pod = await one.until(lambda pod: pod["status"]["phase"] == "Failed")
         assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+
+    play(api, begins, goes_on)
+
+
+def test_logs_outlive_the_process_of_the_node(api: ApiProcess) -> None:
+    async def begins(one: Node) -> None:
+        await one.create(shell("echo once"), restartPolicy="Never")
+        await one.until(lambda pod: pod["status"]["phase"] == "Succeeded")
+
+    async def goes_on(one: Node) -> None:
+        pod = await one.until(one.knows)
+        assert await one.said(pod) == "once\n"
+        assert pod["status"]["phase"] == "Succeeded"
+
+    play(api, begins, goes_on)
+
+
+def test_the_log_of_the_run_before_the_node_died_is_the_previous_one(api: ApiProcess) -> None:
+    async def begins(one: Node) -> None:
+        await one.create(shell("echo first; exec sleep 60"))
+        pod = await one.until(is_ready)
+        assert await anext(one.machine.streams.log(one.target(pod), FOLLOWED)) == b"first\n"
+
+    async def goes_on(one: Node) -> None:
+        pod = await one.until(lambda pod: is_ready(pod) and pod["status"]["containerStatuses"][0]["restartCount"] == 1)
+        lines = one.machine.streams.log(one.target(pod), ALL._replace(previous=True))
+        assert [chunk async for chunk in lines] == [b"first\n"]
 
     play(api, begins, goes_on)
 

@@ -10,7 +10,7 @@ import contextlib
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from fairway.agents.pods import Ended, Findings, PrepareError, Started, StartError
 from fairway.io.containers.asking import Asked, ask_grpc, ask_http, ask_tcp
@@ -18,6 +18,7 @@ from fairway.io.containers.grants import machine_grants, memory_group, was_out_o
 from fairway.io.containers.known import KnownPod
 from fairway.io.containers.logs import Log
 from fairway.io.containers.rootfs import RootFiles
+from fairway.io.containers.runc import Container as Running
 from fairway.io.containers.runc import ContainerError, Runc
 from fairway.io.containers.sandbox import Sandboxes
 from fairway.io.containers.streams import Streams
@@ -33,7 +34,10 @@ from fairway.pods.images import Image, UnknownImageError, argv, find
 from fairway.pods.messages import LAST_BYTES, LAST_LINES, LONGEST_MESSAGE
 from fairway.values.errors import FairwayError, UnavailableError
 
-PAUSE = "pause"
+REFRESH_AGE: Final = 10.0
+START_AGE: Final = 1.0
+"""The volumes of the pod were made just now, of the same objects."""
+PAUSE: Final = "pause"
 _PAUSE_SCRIPT = "trap 'exit 0' TERM; while :; do sleep 2147483647 & wait; done"
 """As first process of a shared namespace: it reaps what others leave, and ends at once when told."""
 _WAITING_WORDS = {
@@ -56,8 +60,8 @@ class PodNetwork(Protocol):
 class ObjectReader(Protocol):
     """What pods need of the API."""
 
-    async def sources(self, pod: NodePod) -> Sources:
-        """ConfigMaps and Secrets that it names."""
+    async def sources(self, pod: NodePod, max_age: float = 0.0) -> Sources:
+        """ConfigMaps and Secrets that it names, as they were at most so many seconds ago."""
 
     async def services(self, pod: NodePod) -> Mapping[str, str]:
         """Service variables."""
@@ -121,7 +125,7 @@ class PodMachine:
     async def prepare(self, pod: NodePod) -> tuple[str, ...]:
         known = self._pods.get(pod.metadata.uid)
         try:
-            await self._fill(pod)
+            await self._fill(pod, 0.0)
         except (VolumeError, MissingReferenceError) as error:
             raise PrepareError("FailedMount", str(error)) from None
         try:
@@ -130,11 +134,31 @@ class PodMachine:
         except (FairwayError, OSError) as error:
             raise PrepareError("FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}") from None
         if known is None:
-            self._pods[pod.metadata.uid] = KnownPod(namespace, addresses, pod)
+            self._pods[pod.metadata.uid] = KnownPod(namespace, addresses, pod, previous=self._former_logs(pod))
         return addresses
 
-    async def _fill(self, pod: NodePod) -> None:
-        sources = await self._objects.sources(pod)
+    def recall(self, pod: NodePod) -> None:
+        """A pod that ended under a process before this one: its logs can still be read."""
+        known = KnownPod("", (), pod)
+        for name, log in self._former_logs(pod).items():
+            ended = asyncio.get_running_loop().create_future()
+            ended.set_result(0)
+            known.containers[name] = Running("", 0, log, ended)
+        self._pods[pod.metadata.uid] = known
+
+    def _former_logs(self, pod: NodePod) -> dict[str, Log]:
+        """By container: the log of its last run under a process before this one."""
+        found = {}
+        for status in pod.status.all_containers:
+            run = status.container_id.rpartition("-")[2]
+            path = self._folder / "logs" / pod.metadata.uid / f"{status.name}-{run}.log"
+            if path.exists():
+                found[status.name] = Log(path)
+                found[status.name].close()
+        return found
+
+    async def _fill(self, pod: NodePod, max_age: float) -> None:
+        sources = await self._objects.sources(pod, max_age)
         tokens = await self._tokens.tokens(pod)
         await asyncio.to_thread(self._volumes.make, pod, Supply(sources, tokens, self._node))
 
@@ -145,7 +169,7 @@ class PodMachine:
             return Findings()
         known.pod = pod
         with contextlib.suppress(VolumeError, MissingReferenceError):
-            await self._fill(pod)
+            await self._fill(pod, REFRESH_AGE)
         lost = {one.name: one.log.lost for one in known.containers.values() if one.log.lost}
         words = [f"the disk is full: {count} lines of the log of {name} are lost" for name, count in lost.items()]
         return Findings(await asyncio.to_thread(self._volumes.over_limit, pod), tuple(words))
@@ -198,7 +222,7 @@ class PodMachine:
         pod = known.pod
         facts = self._node._replace(pod_ips=known.addresses)
         image = find(container.image, self._offer.images) or Image()
-        sources = await self._objects.sources(pod)
+        sources = await self._objects.sources(pod, START_AGE)
         services = await self._objects.services(pod)
         env = dict(image.env) | environment(pod, container, services, sources, facts)
         command = tuple(expand(word, env) for word in argv(container, self._offer.images))
@@ -345,7 +369,7 @@ class PodMachine:
         if known is None:
             return
         pause = [known.pause] if known.pause is not None else []
-        for running in [*known.containers.values(), *pause]:
+        for running in [one for one in (*known.containers.values(), *pause) if one.name]:
             await self._runc.remove(running)
         for name in known.ids:
             self._files.remove(name)

@@ -6,8 +6,10 @@ Fulfils `fairway.io.containers.machine.ObjectReader`.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -18,6 +20,8 @@ from fairway.pods.environment import MissingReferenceError, ServiceAddress, Serv
 from fairway.pods.references import references
 from fairway.state.tables import State
 from fairway.values.names import ObjectName
+
+MOST_KEPT: Final = 256
 
 
 class _ConfigMap(msgspec.Struct, rename="camel"):
@@ -41,31 +45,44 @@ class _TokenRequest(msgspec.Struct):
 class PodObjects:
     """Reads for the pods of one node. `state` is that of the node's proxy."""
 
-    def __init__(self, api: ApiClient, state: State) -> None:
-        self._api, self._state = api, state
+    def __init__(self, api: ApiClient, state: State, now: Callable[[], float] = time.monotonic) -> None:
+        self._api, self._state, self._now = api, state, now
+        self._kept: dict[str, tuple[float, bytes]] = {}
 
-    async def sources(self, pod: NodePod) -> Sources:
-        """Those that exist; raises MissingReferenceError when the server does not answer."""
+    async def sources(self, pod: NodePod, max_age: float = 0.0) -> Sources:
+        """Those that exist; raises MissingReferenceError when the server does not answer.
+
+        What was read at most `max_age` seconds ago is not asked for again: pods of a node name the same few.
+        """
         named, space = references(pod), pod.metadata.namespace
+        oldest = self._now() - max_age
         maps, secrets = {}, {}
         for name in sorted(named.config_maps):
-            if (raw := await self._get("configmaps", space, name)) is not None:
+            if (raw := await self._get(object_path("/api/v1/configmaps", name, space), oldest)) is not None:
                 read = msgspec.json.decode(raw, type=_ConfigMap)
                 binary = {key: _text(value) for key, value in (read.binary_data or {}).items()}
                 maps[name] = (read.data or {}) | binary
         for name in sorted(named.secrets):
-            if (raw := await self._get("secrets", space, name)) is not None:
+            if (raw := await self._get(object_path("/api/v1/secrets", name, space), oldest)) is not None:
                 data = msgspec.json.decode(raw, type=_Secret).data or {}
                 secrets[name] = {key: _text(value) for key, value in data.items()}
         return Sources(maps, secrets)
 
-    async def _get(self, plural: str, namespace: str, name: str) -> bytes | None:
+    async def _get(self, path: str, oldest: float) -> bytes | None:
+        known = self._kept.get(path)
+        if known is not None and known[0] > oldest:
+            return known[1]
         try:
-            return await self._api.get(object_path(f"/api/v1/{plural}", name, namespace))
+            raw = await self._api.get(path)
         except NotFoundError:
+            self._kept.pop(path, None)
             return None
         except (ApiStatusError, ApiUnreachableError) as error:
-            raise MissingReferenceError(f"{plural} {namespace}/{name}: {error}") from None
+            raise MissingReferenceError(f"{path.removeprefix('/api/v1/namespaces/')}: {error}") from None
+        self._kept[path] = (self._now(), raw)
+        if len(self._kept) > MOST_KEPT:
+            del self._kept[next(iter(self._kept))]
+        return raw
 
     async def token(self, pod: NodePod, audience: str, seconds: int) -> tuple[str, float]:
         """Raises MissingReferenceError, with the server's words."""
