@@ -1,5 +1,5 @@
 # Each target works from a fresh clone. `make up` and `make test` are all that the README asks for.
-.PHONY: bench-dns help setup up test test-slow lint lock bench-sync bench-conntrack peers nft-versions test-peers test-official test-floor
+.PHONY: bench-api bench-dns help setup up test test-slow lint lock bench-sync bench-conntrack peers nft-versions test-peers test-official test-floor
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 
@@ -29,6 +29,9 @@ bench-sync: setup ## cold start, change, burst, memory, first connect; a table i
 
 bench-conntrack: setup ## removing stale UDP flows beside 20,000 others; a table in docs/performance.md
 	@$(PY) bench/conntrack.py $(ARGS)
+
+bench-api: setup ## the API server beside kube-apiserver: writes, reads, watches, lists, memory, start
+	@$(PY) bench/api.py $(ARGS)
 
 bench-dns: setup ## the DNS server beside CoreDNS: CPU a query, memory, start, change to answer
 	@$(PY) bench/dns.py $(ARGS)
