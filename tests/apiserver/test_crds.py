@@ -176,3 +176,22 @@ def test_definition_with_a_wrong_name_is_refused(world: World) -> None:
 
     assert code == 422
     assert 'must be spec.names.plural+"."+spec.group' in answer["message"]
+
+
+def test_a_default_that_comes_later_is_in_answers_about_older_objects() -> None:
+    world = World()
+    made = definition()
+    world.ok("POST", CRDS, made)
+    world.ok(
+        "POST",
+        WIDGETS,
+        {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1}},
+    )
+    later = {"spec": {"versions": definition()["spec"]["versions"]}}
+    schema = json.loads(json.dumps(SCHEMA))
+    schema["properties"]["spec"]["properties"]["shape"] = {"type": "string", "default": "round"}
+    later["spec"]["versions"][0]["schema"] = {"openAPIV3Schema": schema}
+    merge = {"content-type": "application/merge-patch+json"}
+    world.ok("PATCH", f"{CRDS}/widgets.example.com", later, headers=merge)
+    assert world.ok("GET", f"{WIDGETS}/w")["spec"]["shape"] == "round"
+    assert world.ok("GET", WIDGETS)["items"][0]["spec"]["shape"] == "round"

@@ -71,3 +71,13 @@ def test_strict_errors_come_in_the_order_of_the_body() -> None:
     answer = World().send("POST", "/api/v1/namespaces/default/configmaps", body, query={"fieldValidation": "Strict"})
     assert isinstance(answer, Response)
     assert 'unknown field "nope", duplicate field "data"' in json.loads(answer.body)["message"]
+
+
+def test_keys_that_stand_twice_in_yaml_are_told_by_line() -> None:
+    body = b"\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  k: v\n  k: w\n"
+    path = "/api/v1/namespaces/default/configmaps/a"
+    headers = {"content-type": "application/apply-patch+yaml"}
+    query = {"fieldManager": "m", "fieldValidation": "Strict"}
+    code, answer = World().call("PATCH", path, body, headers=headers, query=query)
+    assert code == 400
+    assert answer["message"].endswith('yaml: unmarshal errors:\n  line 8: key "k" already set in map')

@@ -95,6 +95,30 @@ def _yaml_words(error: Exception) -> str:
     return f"yaml: {f'line {line}: ' if line else ''}{error.problem}"
 
 
+def doubled_keys(body: bytes) -> list[str]:
+    """Keys that stand twice in one mapping of a YAML document, as Go's strict reader tells them."""
+    if body.lstrip()[:1] == b"{":
+        return []
+    out: list[str] = []
+    nodes = [yaml.compose(body, yaml.CSafeLoader)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.SequenceNode):
+            nodes += reversed(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    out.append(f"line {key.start_mark.line + 1}: key {quote(str(key.value))} already set in map")
+                seen.add(str(key.value))
+                nodes.append(value)
+    return out
+
+
+def unmarshal_errors(told: list[str]) -> str:
+    return "yaml: unmarshal errors:\n  " + "\n  ".join(told)
+
+
 def _json_keys(value: Any) -> Any:
     if isinstance(value, dict):
         return {_key(k): _json_keys(v) for k, v in value.items()}
@@ -132,6 +156,8 @@ def object_of(request: Request, resource: Resource, validation: str) -> Json:
         )
     check_kind(raw, resource)
     found = Strict(validation)
+    if media_type(request) == YAML and validation != "Ignore":
+        found.doubled = doubled_keys(request.body)
     obj = typed(raw, resource, found, request.body if media_type(request) in (JSON, "") else b"")
     found.finish(
         request, f"{resource.kind} in version {quote(resource.version)} cannot be handled as a {resource.kind}: "
@@ -170,13 +196,15 @@ class Strict:
     def __init__(self, validation: str) -> None:
         self.validation = validation
         self.found: list[str] = []
+        self.doubled: list[str] = []  # keys that stand twice in a YAML document
 
     def finish(self, request: Request, head: str) -> None:
-        if not self.found or self.validation == "Ignore":
+        if not (self.found or self.doubled) or self.validation == "Ignore":
             return
         if self.validation == "Strict":
-            raise errors.bad_request(f"{head}strict decoding error: {', '.join(self.found)}")
-        request.warnings.extend(w for w in self.found if w not in request.warnings)
+            told = [unmarshal_errors(self.doubled), *self.found] if self.doubled else self.found
+            raise errors.bad_request(f"{head}strict decoding error: {', '.join(told)}")
+        request.warnings.extend(w for w in (*self.doubled, *self.found) if w not in request.warnings)
 
 
 def typed(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:

@@ -35,6 +35,7 @@ _STRIPPED: frozenset[Path] = frozenset(
         ),
     }
 )
+_NONE: FieldSet = frozenset()
 # Managers of updates beyond this many are folded into one (as upstream).
 _MOST_UPDATERS = 10
 
@@ -110,21 +111,29 @@ def bare(obj: Json) -> Json:
     return {**obj, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
 
 
+class _Change(NamedTuple):
+    before: Json
+    after: Json
+    node: TypeNode
+
+
 class _Update(NamedTuple):
     owners: Owners
     compared: fieldsets.Comparison
 
 
-def _update(old: Json, new: Json, node: TypeNode, owners: Owners, manager: Manager, force: bool) -> _Update:
-    compared = fieldsets.compare(old, new, node)
+def _update(change: _Change, owners: Owners, manager: Manager, *, force: bool, allowed: FieldSet = _NONE) -> _Update:
+    """`allowed` are fields that may be taken from others without force."""
+    compared = fieldsets.compare(*change)
     changed = compared.modified | compared.added
     conflicts = {
         m: owned.fields & changed
         for m, owned in owners.items()
         if m != manager and not owned.fields.isdisjoint(changed)
     }
-    if conflicts and not force:
-        raise conflict_error(conflicts)
+    refused = {m: fields - allowed for m, fields in conflicts.items() if fields - allowed}
+    if refused and not force:
+        raise conflict_error(refused)
     out: Owners = {}
     for key, owned in owners.items():
         left = owned.fields
@@ -193,15 +202,9 @@ def _given_or_live(old: Json | None, new: Json, manager: Manager) -> Owners:
     return read(given) or live
 
 
-class _Change(NamedTuple):
-    before: Json
-    after: Json
-    node: TypeNode
-
-
 def _taken(change: _Change, owners: Owners, manager: Manager, now: str, reset: tuple[Path, ...]) -> Owners:
     """The owners after a manager made a change."""
-    update = _update(*change, owners, manager, True)
+    update = _update(change, owners, manager, force=True)
     mine = owners.get(manager, Owned(frozenset(), "")).fields
     fields = (mine - update.compared.removed) | update.compared.modified | update.compared.added
     fields = _without(fields, reset)
@@ -256,7 +259,8 @@ def apply(live: Json, config: Json, node: TypeNode, manager: Manager, options: A
     owners[manager] = Owned(mine, time)
     if last is not None:
         merged = _prune(merged, node, last.fields, named.union(*(o.fields for o in owners.values())))
-    update = _update(live, merged, node, owners, manager, options.force)
+    change = _Change(live, merged, node)
+    update = _update(change, owners, manager, force=options.force, allowed=options.allowed)
     return Applied(merged, write(update.owners))
 
 
@@ -264,6 +268,7 @@ class ApplyOptions(NamedTuple):
     force: bool
     now: str
     reset: tuple[Path, ...] = ()
+    allowed: FieldSet = _NONE
 
 
 def _prune(merged: Json, node: TypeNode, last: FieldSet, owned: FieldSet) -> Json:

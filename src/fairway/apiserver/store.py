@@ -58,7 +58,7 @@ class Window(NamedTuple):
 
     changes: int = 40_000
     superseded_bytes: int = 24 << 20
-    seconds: float = 600.0
+    seconds: float = 300.0
 
 
 class TooOldError(Exception):

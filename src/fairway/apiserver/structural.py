@@ -85,6 +85,13 @@ def _embeds(schema: Json) -> bool:
     return bool(schema.get("x-kubernetes-embedded-resource"))
 
 
+def has_defaults(schema: Any) -> bool:
+    """Whether a default stands anywhere in a schema."""
+    if isinstance(schema, dict):
+        return "default" in schema or any(map(has_defaults, schema.values()))
+    return isinstance(schema, list) and any(map(has_defaults, schema))
+
+
 def default(value: Any, schema: Json) -> None:
     """Fill in defaults, in place; a null where null is not allowed counts as missing."""
     if isinstance(value, list):

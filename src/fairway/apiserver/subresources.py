@@ -274,7 +274,7 @@ def token(call: Call, name: str) -> Response:
             else "may not specify a duration larger than 2^32 seconds"
         )
         raise errors.invalid(
-            "TokenRequest", "authentication.k8s.io", name, [invalid("spec.expirationSeconds", seconds, words)]
+            "TokenRequest", "authentication.k8s.io", "", [invalid("spec.expirationSeconds", seconds, words)]
         )
     signer = call.server.signer
     audiences = spec.get("audiences") or [signer.issuer]

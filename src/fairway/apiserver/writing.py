@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fairway.apiserver import bodies, decode, errors, fieldsets, managed, patches
+from fairway.apiserver import bodies, decode, errors, fieldsets, lastapplied, managed, patches
 from fairway.apiserver.context import Call, encode
 from fairway.apiserver.context import decode as load
 from fairway.apiserver.fielderrors import FieldError, invalid
@@ -363,12 +363,17 @@ def apply(call: Call, update: Update) -> Written:
     found = current(call, update.name)
     manager = Manager(options.manager, "Apply", resource.api_version, "status" if update.status else "")
     live = load(encode(found[1])) if found else zero(resource.type)
-    how = managed.ApplyOptions(options.force, call.time, _reset(call, update))
+    by_kubectl = options.manager == lastapplied.MANAGER
+    allowed = lastapplied.allowed(live, resource.type, resource.api_version) if by_kubectl else frozenset()
+    how = managed.ApplyOptions(options.force, call.time, _reset(call, update), allowed)
     given = (config.get("metadata") or {}).pop("resourceVersion", None)
     try:
         applied = managed.apply(live, config, resource.type, manager, how)
     except fieldsets.DuplicateError:
         raise errors.plain_internal("failed to create manager for existing fields: duplicate entries for key") from None
+    _check_doubled(call, options.validation)
+    if by_kubectl:
+        lastapplied.follow(applied.obj, config, {"apiVersion": resource.api_version, "kind": resource.kind})
     strict = bodies.Strict("Ignore")
     obj = bodies.typed(applied.obj, resource, strict, b"")
     resource.strategy.default(obj)
@@ -385,6 +390,15 @@ def apply(call: Call, update: Update) -> Written:
     if given:
         obj["metadata"]["resourceVersion"] = given
     return finish(call, obj, found[0], found[1], update)
+
+
+def _check_doubled(call: Call, validation: str) -> None:
+    """Keys that stand twice in the body of an apply."""
+    doubled = bodies.doubled_keys(call.request.body) if validation != "Ignore" else []
+    if doubled and validation == "Strict":
+        words = bodies.unmarshal_errors(doubled)
+        raise errors.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {words}")
+    call.warn(*doubled)
 
 
 def _configuration(call: Call, update: Update) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,15 +16,15 @@ from fairway.values.errors import FairwayError
 log = logging.getLogger(__name__)
 
 
-async def read_catalog(api: ApiWriter) -> tuple[ResourceType, ...]:
-    """Every kind in its group's preferred version. A group that does not answer is left out.
+async def read_catalog(api: ApiWriter, known: Sequence[ResourceType] = ()) -> tuple[ResourceType, ...]:
+    """Every kind in its group's preferred version. Of a group that does not answer it is what was `known` before.
 
-    Raises FairwayError when the server does not answer at all.
+    Raises FairwayError when the server does not answer at all, or not about the kinds of v1.
     """
     versions = preferred_versions(await _read(api, "/apis"))
-    paths = ["/api/v1", *(f"/apis/{version}" for version in versions)]
-    lists = await asyncio.gather(*(_read_group(api, path) for path in paths))
-    return tuple(one for found in lists for one in found)
+    core = resource_types(await _read(api, "/api/v1"))
+    lists = await asyncio.gather(*(_read_group(api, version, known) for version in versions))
+    return (*core, *(one for found in lists for one in found))
 
 
 async def _read(api: ApiWriter, path: str) -> dict[str, Any]:
@@ -31,9 +32,9 @@ async def _read(api: ApiWriter, path: str) -> dict[str, Any]:
     return tree
 
 
-async def _read_group(api: ApiWriter, path: str) -> list[ResourceType]:
+async def _read_group(api: ApiWriter, version: str, known: Sequence[ResourceType]) -> list[ResourceType]:
     try:
-        return resource_types(await _read(api, path))
+        return resource_types(await _read(api, f"/apis/{version}"))
     except (FairwayError, msgspec.MsgspecError) as error:
-        log.warning("path=%s msg='this group is left out' error='%s'", path, error)
-        return []
+        log.warning("group=%s msg='its kinds stay what they were' error='%s'", version, error)
+        return [one for one in known if one.kind.api_version == version]

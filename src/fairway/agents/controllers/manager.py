@@ -92,7 +92,7 @@ class Manager:
                 log.warning("msg='what the server serves could not be asked' error='%s'", error)
 
     async def _refresh_catalog(self, group: asyncio.TaskGroup) -> None:
-        self.view.types = await read_catalog(self._api)
+        self.view.types = await read_catalog(self._api, self.view.types)
         curious = [loop for loop in self.loops if loop.controller.follows_everything]
         if not curious:
             return

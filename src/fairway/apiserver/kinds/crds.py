@@ -229,9 +229,20 @@ def resources_of(crd: Json) -> list[Resource]:
                 list_kind=given.get("listKind") or "",
                 singular=given.get("singular") or given["kind"].lower(),
                 custom=True,
+                from_storage=_defaulted(strategy) if structural.has_defaults(strategy.schema) else None,
             )
         )
     return out
+
+
+def _defaulted(strategy: CustomStrategy) -> Callable[[Json], Json]:
+    """Defaults that came after an object was stored are in every answer."""
+
+    def read(obj: Json) -> Json:
+        strategy.default(obj)
+        return obj
+
+    return read
 
 
 def register(server: Server, crd: Json) -> None:
