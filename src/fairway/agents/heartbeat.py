@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
+
 from fairway.agents.clock import Clock
 from fairway.agents.pods import STRATEGIC, PodApi
 from fairway.kube.status import AlreadyExistsError, ApiStatusError, ApiUnreachableError, NotFoundError
@@ -19,6 +21,22 @@ LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 SECONDS: Final = 40
 """leaseDurationSeconds; renewed four times in it (KEP-589)."""
 PRESSURES: Final = ("MemoryPressure", "DiskPressure", "PIDPressure")
+
+
+class _Condition(msgspec.Struct):
+    type: str
+    status: str
+
+
+class _Status(msgspec.Struct):
+    conditions: list[_Condition] | None = None
+
+
+class _Node(msgspec.Struct):
+    status: _Status = msgspec.field(default_factory=_Status)
+
+
+_node_decoder: Final = msgspec.json.Decoder(_Node)
 
 
 class Heartbeat:
@@ -37,6 +55,8 @@ class Heartbeat:
                     await self.register()
                     is_registered = True
                 await self.renew()
+                if not await self.is_taken_for_ready():
+                    await self.register()
             except NotFoundError:
                 is_registered = False
             except (ApiStatusError, ApiUnreachableError) as error:
@@ -59,6 +79,15 @@ class Heartbeat:
         status = {**own, "addresses": addresses, "conditions": [*calm, ready]}
         path = f"/api/v1/nodes/{self._name}/status"
         await self._api.request("PATCH", path, body=json.dumps({"status": status}).encode(), content_type=STRATEGIC)
+
+    async def is_taken_for_ready(self) -> bool:
+        """Whether the API has what this node says of itself: one that was silent too long is not ready (KEP-589).
+
+        Raises NotFoundError when there is no such node any more.
+        """
+        raw = await self._api.request("GET", f"/api/v1/nodes/{self._name}")
+        conditions = _node_decoder.decode(raw).status.conditions or ()
+        return any(one.type == "Ready" and one.status == "True" for one in conditions)
 
     async def renew(self) -> None:
         """Write the Lease; made anew when it has gone."""

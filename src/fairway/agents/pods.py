@@ -12,6 +12,8 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+import msgspec
+
 from fairway.agents.api import ApiReader, Query
 from fairway.agents.clock import Clock
 from fairway.agents.feed import Change, Feed
@@ -211,6 +213,8 @@ class Worker:
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._written: dict[str, Any] = {}
+        self._written_as = 0
+        """The version of the pod that has it."""
         self._is_known = True
         """The API still has the pod."""
         self._preparing: asyncio.Task[None] | None = None
@@ -226,6 +230,8 @@ class Worker:
 
     def update(self, pod: NodePod) -> None:
         old, new = self.life.pod.metadata, pod.metadata
+        if int(new.resource_version or 0) > self._written_as and _readiness(pod) != _written_readiness(self._written):
+            self._written = {}  # somebody else wrote it, as for a node that was silent: it is ours to tell
         self.life.update(pod, self._effects.wall())
         self._woken.set()
         if self.life.is_admitted and (old.labels, old.annotations) != (new.labels, new.annotations):
@@ -422,7 +428,8 @@ class Worker:
             return
         body = json.dumps({"metadata": {"uid": self.life.pod.metadata.uid}, "status": status}).encode()
         try:
-            await self._effects.api.request("PATCH", self._path("/status"), body=body, content_type=STRATEGIC)
+            path = self._path("/status")
+            answer = await self._effects.api.request("PATCH", path, body=body, content_type=STRATEGIC)
         except (NotFoundError, ConflictError):
             self.vanished()
         except (ApiStatusError, ApiUnreachableError) as error:
@@ -430,6 +437,7 @@ class Worker:
             self._spawn(self._effects.clock.sleep(RETRY))
         else:
             self._written = status
+            self._written_as = int(_version_decoder.decode(answer).metadata.resource_version or 0)
             log.info("pod=%s phase=%s msg='status written'", self.life.pod.full_name, pod_phase(self.life))
 
     async def _tell(self, happening: Happening) -> None:
@@ -438,6 +446,25 @@ class Worker:
 
 def _pulled(container: Container) -> str:
     return f'Container image "{container.image}" already present on machine and can be accessed by the pod'
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+
+
+class _Versioned(msgspec.Struct):
+    metadata: _Meta
+
+
+_version_decoder: Final = msgspec.json.Decoder(_Versioned)
+
+
+def _readiness(pod: NodePod) -> str:
+    return next((one.status for one in pod.status.conditions or () if one.type == "Ready"), "")
+
+
+def _written_readiness(status: dict[str, Any]) -> str:
+    return next((str(one["status"]) for one in status.get("conditions", ()) if one["type"] == "Ready"), "")
 
 
 def _timeless(status: dict[str, Any]) -> dict[str, Any]:

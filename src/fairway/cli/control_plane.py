@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -69,13 +68,10 @@ def serve(folder: StateFolder) -> int:
     from fairway.io.host.statefolder import CONTROL_PLANE
 
     settings = folder.settings()
-    lock = folder.take(CONTROL_PLANE)
+    folder.take(CONTROL_PLANE)
     set_up_logging()
     gc.set_threshold(50_000, 20, 20)  # long-lived objects are many and cycles few
-    try:
-        uvloop.run(_serve(folder, settings))
-    finally:
-        os.close(lock)
+    uvloop.run(_serve(folder, settings))
     return 0
 
 
@@ -193,7 +189,10 @@ async def _controllers(
     connection = Kubeconfig.read([folder.kubeconfig]).connection()
     root = "" if settings.api else authority.ca.certificate
     told = Settings(
-        root_ca=root, balancer_ranges=settings.balancer_ranges, cluster_dns=ClusterDns(settings.dns_addresses)
+        root_ca=root,
+        node_grace_seconds=settings.node_grace,
+        balancer_ranges=settings.balancer_ranges,
+        cluster_dns=ClusterDns(settings.dns_addresses),
     )
     async with running_controllers(select_controllers(settings.controllers), connection, told) as running:
         plane = ControlPlane(settings, running.manager)

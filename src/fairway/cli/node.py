@@ -91,15 +91,12 @@ def serve(folder: StateFolder, name: str) -> int:
 
     settings = folder.settings()
     node = node_of(settings, name)
-    lock = folder.take(name)
+    folder.take(name)
     set_up_logging()
     netns.enter(node.namespace)
     _wait_for(folder.node_kubeconfig, folder.node(name) / "pki" / "serving.hosts")
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(folder, settings, node))
-    finally:
-        os.close(lock)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(folder, settings, node))
 
 
 class NodeParts:
@@ -210,12 +207,18 @@ def registration_part(node: NodeParts) -> list[Work]:
 
 
 def link_part(node: NodeParts) -> list[Work]:
-    """Links, addresses and routes, mended when somebody took them away."""
+    """Links, addresses and routes, made again when they went: with a link that goes down, its routes go."""
+    from fairway.io.containers.network import BRIDGE
+    from fairway.io.host.underlay import NODE_LINK
+    from fairway.io.netlink.addresses import LinkWatch
+    from fairway.values.errors import KernelError
 
     async def mend() -> None:
-        while True:
-            await node.clock.sleep(MEND_SECONDS)
-            node.network.ensure()
+        async for _ in LinkWatch((NODE_LINK, BRIDGE)).changes(MEND_SECONDS):
+            try:
+                node.network.ensure()
+            except KernelError as error:
+                log.warning("node=%s msg='its links are not as they should be' error='%s'", node.node.name, error)
 
     return [mend()]
 

@@ -89,12 +89,9 @@ def run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="fairway supervisor", description=__doc__)
     parser.add_argument("--state", type=Path, default=ROOT / "fairway", help="the cluster's state folder")
     folder = StateFolder(parser.parse_args(arguments).state)
-    lock = folder.take(SUPERVISOR)
+    folder.take(SUPERVISOR)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s %(message)s")
-    try:
-        Supervisor(folder).run()
-    finally:
-        os.close(lock)
+    Supervisor(folder).run()
     return 0
 
 

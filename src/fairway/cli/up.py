@@ -19,6 +19,7 @@ from fairway.io.host.statefolder import ROOT, SUPERVISOR, StateFolder
 from fairway.values.errors import ConfigError, FairwayError, UnavailableError
 
 READY_SECONDS = 60.0
+RENEWAL = 10.0
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--api-port", type=int, default=6443, metavar="P", help="where the API server listens (6443)")
     parser.add_argument("--api", default="", metavar="KUBECONFIG", help="an API server in place of the embedded one")
     parser.add_argument("--controllers", default="*", metavar="LIST", help="as kube-controller-manager's flag")
+    parser.add_argument("--node-grace", type=float, default=50.0, metavar="S", help="until a silent node is not ready")
     parser.add_argument(
         "--image", action="append", default=[], metavar="NAME=PATH", help="a program of this machine for an image"
     )
@@ -76,6 +78,10 @@ def read_settings(options: argparse.Namespace) -> ClusterSettings:
         raise ConfigError(f"--mode: {options.mode!r} is not there yet; nftables is")
     if not 0 < options.api_port < 65536:
         raise ConfigError(f"--api-port: {options.api_port} is no port")
+    if options.node_grace <= RENEWAL:
+        raise ConfigError(
+            f"--node-grace: {options.node_grace:g} is no more than the {RENEWAL:g} s between signs of life"
+        )
     if options.api and not Path(options.api).is_file():
         raise ConfigError(f"--api: {options.api}: no such file")
     pairs = [text.partition("=") for text in options.image]
@@ -89,6 +95,7 @@ def read_settings(options: argparse.Namespace) -> ClusterSettings:
         api_port=options.api_port,
         api=str(Path(options.api).absolute()) if options.api else "",
         controllers=options.controllers,
+        node_grace=options.node_grace,
         images={name: str(Path(path).absolute()) for name, _, path in pairs},
     )
 

@@ -49,6 +49,8 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Kubeconfig of an API server that takes the embedded one's place."""
     controllers: str = "*"
     """As kube-controller-manager's flag: which ones run here."""
+    node_grace: float = 50.0
+    """Seconds without a sign of life after which a node is not ready (node-monitor-grace-period)."""
     images: dict[str, str] = {}
     """Image name to the path of a program on this machine."""
 

@@ -20,6 +20,8 @@ from fairway.io.dns.world import RESOLV_CONF, RealWorld
 from fairway.io.kube.client import ApiClient
 
 LOCAL_ADDRESS = "169.254.20.10"
+ASIDE = 2000
+"""How much higher than CoreDNS' the ports of health and readiness are."""
 """Of every node's DNS server, for its own pods (as NodeLocal DNSCache has it)."""
 SOURCE = "ConfigMap kube-system/coredns"
 
@@ -90,9 +92,14 @@ class NodeWorld(RealWorld):
         return [Reflector(self._api, feed, self._clock, self.random) for feed in feeds], _keep_open
 
     def http(self, address: str, pages: dict[str, Page]) -> SmallHttpServer:
-        """Metrics at the node's address; health and readiness where no program of the node can be in the way."""
+        """Metrics at the node's address; health and readiness where no program of the node can be in the way.
+
+        Nor they in its way: whoever listens on all addresses needs the port at each, and 8080 is a favourite of pods in
+        the node's network.
+        """
         host, _, port = address.rpartition(":")
         if not host:
-            host = self._place.addresses[0] if "/metrics" in pages else LOCAL_ADDRESS
+            is_metrics = "/metrics" in pages
+            host, port = (self._place.addresses[0], port) if is_metrics else (LOCAL_ADDRESS, str(int(port) + ASIDE))
             address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return SmallHttpServer(address, pages)

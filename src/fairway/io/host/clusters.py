@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -85,6 +86,7 @@ def stop(folder: StateFolder, seconds: float = 40.0) -> None:
     names = folder.names()
     deadline = time.monotonic() + seconds
     asked: set[int] = set()
+    ends = _watch_ends(part.pid for part in map(folder.part, names))
     while running := [part for part in map(folder.part, names) if part.pid]:
         if time.monotonic() > deadline:
             _signal(running, signal.SIGKILL)
@@ -93,6 +95,17 @@ def stop(folder: StateFolder, seconds: float = 40.0) -> None:
         _signal((part for part in first if part.pid not in asked), signal.SIGTERM)
         asked.update(part.pid for part in first)
         time.sleep(POLL_SECONDS)
+    for end in ends:
+        select.select([end], [], [], 1.0)  # a lock is let go of a moment before its process has gone
+        os.close(end)
+
+
+def _watch_ends(pids: Iterable[int]) -> list[int]:
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found += [os.pidfd_open(pid)] if pid else []
+    return found
 
 
 def _signal(parts: Iterable[Part], number: int) -> None:
@@ -108,11 +121,15 @@ def clear(folder: StateFolder) -> None:
         _clear_pods(folder.node(node.name))
         for name in netns.names(f"{node.namespace}-"):
             netns.remove(name)
+    _unmount_below(folder.path)
     waysin.remove(settings)
     underlay.remove(settings.topology)
     _restore_sysctls(folder)
     _remove_groups()
     shutil.rmtree(folder.path, ignore_errors=True)
+    for place in (folder.path.parent, netns.FOLDER):
+        with contextlib.suppress(OSError):
+            place.rmdir()
 
 
 def _clear_pods(place: Path) -> None:
@@ -124,9 +141,15 @@ def _clear_pods(place: Path) -> None:
             subprocess.run(
                 [runc, "--root", state.parent, "delete", "--force", state.name], capture_output=True, check=False
             )
-    for path in sorted(place.glob("fs/layers/*/root")):
-        unmount(path)
-    unmount(place / "fs")
+
+
+def _unmount_below(place: Path) -> None:
+    """All that is mounted in a folder, the last one first."""
+    prefix = f"{place}/"
+    lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    for target in reversed([line.split()[1] for line in lines]):
+        if target.startswith(prefix):
+            unmount(Path(target))
 
 
 def _restore_sysctls(folder: StateFolder) -> None:

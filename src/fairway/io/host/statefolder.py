@@ -143,8 +143,8 @@ class StateFolder:
         """Of all processes that the cluster consists of, in the order in which they are started."""
         return (SUPERVISOR, CONTROL_PLANE, *(node.name for node in self.settings().topology.nodes))
 
-    def take(self, name: str) -> int:
-        """Be this part from now on: returns a descriptor that has to stay open. Raises RunningAlreadyError."""
+    def take(self, name: str) -> None:
+        """Be this part from now on to the end of this process. Raises RunningAlreadyError."""
         descriptor = os.open(self.path / "run" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -154,7 +154,6 @@ class StateFolder:
                 raise
             raise RunningAlreadyError(f"{name} runs already, as process {self.part(name).pid}") from None
         (self.path / "run" / f"{name}.ready").unlink(missing_ok=True)
-        return descriptor
 
     def ready(self, name: str) -> None:
         """This part does all that it is there for."""

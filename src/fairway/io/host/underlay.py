@@ -54,12 +54,15 @@ def _add_node(topology: Topology, node: ClusterNode, switch: LinkWriter) -> None
         switch.add_veth(node.link, Peer(NODE_LINK, there))
     switch.set_master(node.link, BRIDGE)
     with _writer_in(node.namespace) as inside:
+        inside.set_up(NODE_LINK)
         connect_node(inside, topology, node)
 
 
 def connect_node(inside: LinkWriter, topology: Topology, node: ClusterNode) -> None:
-    """A node's own end: its addresses, its way out and its ways to the other nodes' pods; made again when they went."""
-    inside.set_up(NODE_LINK)
+    """A node's own end: its addresses, its way out and its ways to the other nodes' pods; made again when they went.
+
+    Raises KernelError while its link is down: whoever took it down has a reason.
+    """
     for address, whole, gateway in zip(node.addresses, topology.underlay, topology.host_addresses, strict=True):
         inside.add_address(NODE_LINK, address, whole.length)
         inside.add_route(_everywhere(address.family), Hop(NODE_LINK, gateway))

@@ -7,10 +7,11 @@ of them is the plan's business. Decoded here with struct: pyroute2 takes 0.14 s 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from enum import IntFlag
 from typing import NamedTuple, Self
 
@@ -21,12 +22,14 @@ from fairway.io.netlink.socket import (
     Protocol,
     attribute,
     attributes,
+    messages,
 )
 from fairway.values.address import Address
 from fairway.values.errors import KernelError
 
 _RTM_GETLINK, _RTM_NEWADDR, _RTM_GETADDR = 18, 20, 22
 _RTM_GETROUTE = 26
+_RTNLGRP_LINK = 1
 _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV6_IFADDR = 5, 9
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=BBBBI")
@@ -207,6 +210,47 @@ def ensure_address(interface: str, address: Address, length: int) -> None:
     payload = header + attribute(_IFA_LOCAL, address) + attribute(_IFA_ADDRESS, address)
     with NetlinkSocket(Protocol.ROUTE) as kernel:
         kernel.request(_RTM_NEWADDR, payload, flags=_CREATE | _REPLACE, what=f"address {address} on {interface}")
+
+
+class LinkWatch:
+    """Follows a few interfaces of the network namespace that its maker's thread was in, by their names."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = frozenset(names)
+        self._events = NetlinkSocket(Protocol.ROUTE, groups=(_RTNLGRP_LINK,))
+
+    async def changes(self, seconds: float) -> AsyncIterator[None]:
+        """Something happened to one of them; or, in case that something was missed, so many seconds went by."""
+        loop, happened = asyncio.get_running_loop(), asyncio.Event()
+
+        def look() -> None:
+            if self._concerns():
+                happened.set()
+
+        loop.add_reader(self._events.fileno(), look)
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(happened.wait(), seconds)
+                    await asyncio.sleep(SETTLE_SECONDS)
+                happened.clear()
+                yield
+        finally:
+            loop.remove_reader(self._events.fileno())
+            self._events.close()
+
+    def _concerns(self) -> bool:
+        found = False
+        while True:
+            try:
+                chunk = self._events.receive_now()
+            except OverrunError:
+                found = True
+                continue
+            if chunk is None:
+                return found
+            rows = (decode_interface(one.payload) for one in messages(chunk))
+            found = found or any(row is not None and row.name in self._names for row in rows)
 
 
 def _usable(rows: tuple[InterfaceAddress, ...]) -> tuple[Address, ...]:

@@ -1,0 +1,180 @@
+"""`fairway up`, `down` and `gc` on a machine of their own: what stands in the way is named, nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster_host import FAIRWAY, ClusterHost, until
+
+pytestmark = pytest.mark.kernel
+ONE = ("--nodes", "1")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[ClusterHost]:
+    with ClusterHost(tmp_path) as made:
+        yield made
+
+
+def shown(host: ClusterHost) -> str:
+    """All of a machine that a cluster may change."""
+    words = ["ip link", "ip -o addr", "ip route", "ip -6 route", "ip nexthop", "ip netns", "nft list ruleset"]
+    words += ["sysctl -n net.ipv4.ip_forward", "cut -d' ' -f2 /proc/mounts", "ls -A /run", "ps -eo comm= | sort"]
+    return host.run("sh", "-c", "; ".join(words))
+
+
+def test_what_it_would_change_is_listed_and_nothing_is_changed(host: ClusterHost) -> None:
+    before = shown(host)
+    lines = host.fairway("up", *ONE, "--dry-run").stdout.splitlines()
+    assert lines == [
+        "network namespace fw-switch",
+        "network namespace fw-node-1",
+        "interface fw-underlay (veth, its other end in fw-switch)",
+        "address 10.245.0.1/24 on fw-underlay",
+        "route 10.244.0.0/24 via 10.245.0.2 dev fw-underlay",
+        "routes within 10.96.0.0/16 by way of the nodes, dev fw-underlay",
+        "routes within 10.97.0.0/24 by way of the nodes, dev fw-underlay",
+        "nftables table ip fw-egress: masquerades what pods send out",
+        "sysctl net.ipv4.ip_forward = 1",
+        "sysctl net.ipv4.fib_multipath_hash_policy = 1",
+        "folder /run/fairway/fairway",
+        "context fairway in the kubeconfig of whoever starts it",
+    ]
+    assert shown(host) == before
+
+
+def test_all_that_stands_in_the_way_is_named_with_the_flag_that_moves_it(host: ClusterHost) -> None:
+    host.run("ip", "addr", "add", "10.244.7.1/24", "dev", "lo")
+    host.run("ip", "netns", "add", "fw-node-1")
+    host.run("ip", "link", "add", "fw-underlay", "type", "veth")
+    with subprocess.Popen(host.inside_machine("nc", "-l", "127.0.0.1", "6443"), stdin=subprocess.DEVNULL) as taker:
+        until(lambda: "6443" in host.run("ss", "-ltn"), "the port is taken")
+        before = shown(host)
+        done = host.fairway("up", *ONE)
+        taker.terminate()
+    assert done.returncode == 5
+    said = [line.strip() for line in done.stderr.splitlines()[1:]]
+    gc = "`fairway gc` removes what a dead run left; --name gives this cluster other names"
+    assert said == [
+        f"an interface fw-underlay is there already: {gc}",
+        f"a network namespace fw-node-1 is there already: {gc}",
+        "10.244.0.0/16 overlaps the address 10.244.7.1/24 of lo: choose another range with --pod-cidr",
+        "port 6443 of this machine is taken: choose another one with --api-port",
+    ]
+    assert "nc" in before.split()
+    assert "fairway" not in host.run("ls", "-A", "/run").split()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--nodes", "0"), "--nodes: 0 is less than 1"),
+        (("--ip-family", "ipx"), "--ip-family: 'ipx' is none of ipv4, ipv6, dual"),
+        (("--pod-cidr", "10.96.0.0/14"), "--pod-cidr 10.96.0.0/14 and --service-cidr 10.96.0.0/16 overlap"),
+        (("--service-cidr", "10.96.0.0"), "--service-cidr: '10.96.0.0' is not a CIDR block"),
+        (("--ip-family", "dual", "--lb-cidr", "10.97.0.0/24"), "--lb-cidr: 10.97.0.0/24: one range of IPv4"),
+        (("--name", "Fairway!"), "--name: 'Fairway!' is no name"),
+        (("--image", "web"), "--image: 'web' is not NAME=PATH"),
+        (("--mode", "ipvs"), "--mode: 'ipvs' is not there yet"),
+        (("--controllers", "nobody"), "'nobody' is not in the list of known controllers"),
+        (("--api", "/nowhere"), "--api: /nowhere: no such file"),
+    ],
+)
+def test_a_flag_that_makes_no_sense_is_refused(flags: tuple[str, ...], words: str) -> None:
+    done = subprocess.run([FAIRWAY, "up", "--dry-run", *flags], capture_output=True, text=True, check=False)
+    assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+
+
+def test_without_the_right_or_without_runc_it_says_so(host: ClusterHost) -> None:
+    words = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "--reuid", "65534", "--clear-groups"]
+    done = host.attempt(*words, str(FAIRWAY), "up")
+    assert done.returncode == 5
+    assert "run it as root" in done.stderr
+    done = host.attempt("env", "PATH=/nowhere", str(FAIRWAY), "up")
+    assert done.returncode == 5
+    assert "runc is missing: apt-get install runc" in done.stderr
+
+
+def test_the_users_kubeconfig_gets_an_entry_and_loses_it_again(host: ClusterHost) -> None:
+    config = host.home / "config"
+    other = {"name": "other", "cluster": {"server": "https://192.0.2.1"}}
+    config.write_text(json.dumps({"kind": "Config", "clusters": [other], "current-context": "other"}))
+    environment = ["env", f"KUBECONFIG={config}"]
+    host.run(*environment, str(FAIRWAY), "up", *ONE)
+    assert host.run(*environment, "kubectl", "config", "current-context").strip() == "fairway"
+    assert host.run(*environment, "kubectl", "get", "nodes", "-o", "name").split() == ["node/node-1"]
+    host.run(str(FAIRWAY), "down")
+    left = host.run(*environment, "kubectl", "config", "view", "-o", "json")
+    assert [one["name"] for one in json.loads(left)["clusters"]] == ["other"]
+    assert json.loads(left)["contexts"] is None or json.loads(left)["contexts"] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_it_starts_it_leaves_nothing(host: ClusterHost, number: signal.Signals) -> None:
+    before = shown(host)
+    command = host.inside_machine(str(FAIRWAY), "up", *ONE)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as started:
+        assert started.stderr is not None
+        assert "supervisor is ready" in started.stderr.readline()
+        host.run("pkill", f"-{int(number)}", "-x", "fairway")
+        assert "cleaning up" in started.stderr.read()
+    assert started.returncode == 130
+    assert shown(host) == before
+
+
+def test_gc_removes_a_cluster_whose_processes_were_all_killed(host: ClusterHost) -> None:
+    before = shown(host)
+    host.up(*ONE)
+    container = {"name": "shell", "image": "debian", "command": ["sleep", "1000"]}
+    host.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [container]}})
+    host.kubectl("wait", "pod/a", "--for=condition=Ready", "--timeout=30s")
+    assert "nothing to remove" in host.fairway("gc").stderr
+    for part in host.parts().values():
+        host.run("kill", "-9", str(part["pid"]))
+    status = host.fairway("status")
+    assert status.returncode == 1
+    assert "`fairway up` starts what is missing" in status.stdout
+    assert "removed the dead cluster fairway" in host.fairway("gc").stderr
+    until(lambda: shown(host) == before, "the machine is as it was")
+
+
+def test_up_goes_on_with_a_cluster_whose_processes_were_all_killed(host: ClusterHost) -> None:
+    host.up(*ONE)
+    host.kubectl("create", "configmap", "kept")
+    for part in host.parts().values():
+        host.run("kill", "-9", str(part["pid"]))
+    host.up()
+    assert host.get("configmap", "kept")["metadata"]["name"] == "kept"
+    assert host.fairway("status").returncode == 0
+
+
+def test_two_clusters_live_beside_each_other(host: ClusterHost) -> None:
+    before = shown(host)
+    ranges = ["--pod-cidr", "10.44.0.0/16", "--service-cidr", "10.46.0.0/16", "--lb-cidr", "10.47.0.0/24"]
+    other = ["--name", "other", "--api-port", "6444", "--underlay", "10.45.0.0/24", *ranges]
+    host.up(*ONE)
+    host.up(*ONE, *other)
+    for name in ("fairway", "other"):
+        found = host.fairway("kubectl", "--name", name, "get", "nodes", "-o", "name").stdout
+        assert found.split() == ["node/node-1"]
+    host.fairway("down")
+    assert host.run("sysctl", "-n", "net.ipv4.ip_forward").strip() == "1"
+    assert host.fairway("status", "--name", "other").returncode == 0
+    host.fairway("down", "--name", "other")
+    assert shown(host) == before
+
+
+def test_the_demonstration_shows_every_service_at_work(host: ClusterHost) -> None:
+    done = host.fairway("up", "--demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith((" pod client", " this machine"))]
+    assert len(rows) == 7
+    assert sum("refused" in row for row in rows) == 1
+    assert ["6×" in row for row in rows if "affinity" in row] == [True]
+    assert "agreed: plan = items = kernel" in done.stdout
