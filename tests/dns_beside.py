@@ -146,12 +146,14 @@ class Beside:
         self._upstreams = upstreams
 
     @contextlib.contextmanager
-    def running(self, scenario: Scenario) -> Iterator[list[Program]]:
-        """CoreDNS, then Fairway, both answering."""
+    def running(
+        self, scenario: Scenario, ports: Mapping[str, tuple[int, int]] | None = None
+    ) -> Iterator[list[Program]]:
+        """CoreDNS, then Fairway, both answering; `ports` for metrics and health by their names."""
         programs = []
         try:
             for name, command in (("coredns", [self._coredns, "-conf"]), ("fairway", [FAIRWAY, "dns", "--conf"])):
-                programs.append(self._start(name, command, scenario))
+                programs.append(self._start(name, command, scenario, (ports or {}).get(name, (0, 0))))
             for one in programs:
                 self._wait(one)
             yield programs
@@ -161,12 +163,14 @@ class Beside:
             for one in programs:
                 one.process.wait(20)
 
-    def _start(self, name: str, command: list[str], scenario: Scenario) -> Program:
+    def _start(self, name: str, command: list[str], scenario: Scenario, http: tuple[int, int]) -> Program:
         folder = self._folder / name
         folder.mkdir(exist_ok=True)
         port = free_port()
         places = {
             "$PORT": str(port),
+            "$METRICS": str(http[0]),
+            "$HEALTH": str(http[1]),
             "$API": self._api,
             "$FOLDER": str(folder),
             "$UP2": f"127.0.0.1:{self._upstreams[1].port}",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import netns
-from dns_beside import Beside, Scenario
+from dns_beside import Beside, Program, Question, Scenario, free_port
 from dns_scenarios import IMPORTS, OBJECTS, SCENARIOS
 from dns_upstream import upstream
 from fake_api import FakeApi
@@ -32,3 +34,77 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=[s.name.replace(" ", "-") for s in SCENARIOS])
 def test_answers_are_those_of_coredns(beside: Beside, scenario: Scenario) -> None:
     assert beside.differences(scenario) == []
+
+
+METRICS = Scenario(
+    "metrics",
+    """.:$PORT {
+        errors
+        prometheus 127.0.0.1:$METRICS
+        health 127.0.0.1:$HEALTH
+        reload
+        hosts {
+            10.0.0.1 a.test
+            fallthrough
+        }
+        kubernetes cluster.local {
+            endpoint $API
+        }
+        cache 30 {
+            prefetch 1
+            serve_stale
+        }
+        acl {
+            block type TXT
+        }
+        template IN A t.test {
+            answer "{{ .Name }} 60 IN A 10.0.0.1"
+            fallthrough
+        }
+        dns64 {
+            allow_ipv4
+        }
+        local
+        autopath @kubernetes
+        forward . $UP {
+            max_concurrent 100
+        }
+    }
+    """,
+)
+NOT_OURS = {
+    "coredns_kubernetes_rest_client_rate_limiter_duration_seconds",  # nothing is held back here
+    "coredns_kubernetes_rest_client_request_duration_seconds",  # what is asked of the API is not counted
+    "coredns_kubernetes_rest_client_requests_total",
+    "coredns_health_request_duration_seconds",  # the server does not ask itself each second: idle is idle
+    "coredns_health_request_failures_total",
+    "coredns_proxy_conn_cache_misses_total",  # a datagram has a socket of its own (RFC 5452): none is kept
+    "coredns_proxy_conn_cache_hits_total",
+}
+
+
+def families(program: Program, port: int) -> dict[str, tuple[str, set[tuple[str, ...]]]]:
+    """Type and label names of each family of CoreDNS' own."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    kinds = dict(re.findall(r"^# TYPE (coredns_\w+) (\w+)$", text, re.MULTILINE))
+    found: dict[str, tuple[str, set[tuple[str, ...]]]] = {name: (kind, set()) for name, kind in kinds.items()}
+    for name, labels in re.findall(r"^(coredns_\w+)(?:\{(.*)\})? ", text, re.MULTILINE):
+        family = name if name in kinds else re.sub(r"_(bucket|sum|count)$", "", name)
+        names = re.findall(r'(\w+)="', labels)
+        found[family][1].add(tuple(sorted(n for n in names if n != "le")))
+    return found
+
+
+def test_metrics_have_corednss_names_types_and_labels(beside: Beside) -> None:
+    ports = {name: (free_port(), free_port()) for name in ("coredns", "fairway")}
+    shown = {}
+    with beside.running(METRICS, ports) as programs:
+        for program in programs:
+            for name in ("a.test.", "web.default.svc.cluster.local.", "www.up.test.", "nothing.up.test.", "x.t.test."):
+                for kind in ("A", "AAAA", "TXT", "SRV"):
+                    for edns in (None, {"do": True}):
+                        program.ask(Question(name, kind, edns=edns))
+            shown[program.name] = families(program, ports[program.name][0])
+    theirs, ours = shown["coredns"], shown["fairway"]
+    assert {name: theirs[name] for name in theirs if ours.get(name) != theirs[name] and name not in NOT_OURS} == {}

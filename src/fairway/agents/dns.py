@@ -208,6 +208,8 @@ class DnsAgent:
         self.failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Set when the server cannot go on (a forwarding loop)."""
         self.reload_failures = 0
+        self.faults = 0
+        """Questions that made a plugin fail in a way it should not."""
         self.started: list[Callable[[Generation], None]] = []
         """Called with each new generation when its listeners are open."""
 
@@ -220,6 +222,11 @@ class DnsAgent:
     def is_ready(self) -> bool:
         """Every watch of the present Corefile has listed once."""
         return self._generation is not None and all(c.has_synced for c in self._generation.clusters.values())
+
+    @property
+    def version(self) -> str:
+        """A hash of the Corefile that is in force."""
+        return self._version
 
     @property
     def listeners(self) -> dict[Endpoint, Listener]:
@@ -390,6 +397,7 @@ class DnsAgent:
 
     def _report(self, request: Request, error: Exception) -> None:
         name = to_text(request.name)
+        self.faults += 1
         log.error("name=%s type=%d msg='a fault while answering'", name, request.type, exc_info=error)
 
     # -- what plugins need done
@@ -427,6 +435,7 @@ class DnsAgent:
                 text = self._world.read_file(settings.file, root)
                 if text != last:
                     hosts.load(text)
+                    hosts.loaded_at = self._world.wall_clock()
                     last = text
 
         load()

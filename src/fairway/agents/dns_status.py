@@ -9,8 +9,8 @@ from fairway import __version__
 from fairway.agents.dns import DnsAgent, DnsWorld, HttpServer
 from fairway.config import corefile_settings as config
 from fairway.dns.chain import Chain
-from fairway.dns.metrics import DURATIONS, Exposition, Histogram, Labels, Metrics
-from fairway.values.domain import to_text
+from fairway.dns.metrics import Exposition, Labels, Metrics
+from fairway.dns.plugin_metrics import server_labels, write_plugins
 
 Page = Callable[[], tuple[int, str, bytes]]
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -82,7 +82,11 @@ class StatusPages:
         self._metrics.total().write(out)
         generation = self._agent.generation
         out.simple("coredns_build_info", "gauge", "A metric with a constant '1' value labeled by version.",
-                   {(("version", f"fairway-{__version__}"),): 1})  # fmt: skip
+                   {(("version", f"fairway-{__version__}"), ("revision", ""), ("goversion", "")): 1})  # fmt: skip
+        out.simple("coredns_panics_total", "counter", "A metrics that counts the number of panics.",
+                   {(): self._agent.faults})  # fmt: skip
+        out.simple("coredns_reload_version_info", "gauge", "A constant '1' with the hash of the Corefile in force.",
+                   {(("hash", "sha256"), ("value", self._agent.version)): 1})  # fmt: skip
         out.simple("coredns_reload_failed_total", "counter", "Counter of the number of failed reload attempts.",
                    {(): self._agent.reload_failures})  # fmt: skip
         enabled: dict[Labels, float] = {}
@@ -90,65 +94,10 @@ class StatusPages:
             for label, plugin in _named(chain):
                 enabled[(*label, ("name", plugin))] = 1
         out.simple("coredns_plugin_enabled", "gauge", "A metric that indicates whether a plugin is enabled.", enabled)
-        _write_caches(out, generation.chains)
-        _write_forwards(out, generation.chains)
+        write_plugins(out, generation.chains)
         return 200, METRICS_TYPE, out.text().encode()
-
-
-def _where(chain: Chain) -> Labels:
-    key = chain.settings.keys[0]
-    return (("server", f"dns://:{key.port}"), ("zone", to_text(key.zone)), ("view", ""))
 
 
 def _named(chain: Chain) -> list[tuple[Labels, str]]:
     names = (type(p).__name__.removesuffix("Settings").lower() for p in chain.settings.plugins)
-    return [(_where(chain), {"external": "k8s_external"}.get(name, name)) for name in names]
-
-
-def _write_caches(out: Exposition, chains: list[Chain]) -> None:
-    rows: dict[str, dict[Labels, float]] = {}
-
-    def put(name: str, labels: Labels, value: float) -> None:
-        rows.setdefault(name, {})[labels] = value
-
-    for chain in chains:
-        server = _where(chain)[0]
-        for cache in chain.caches:
-            counted = cache.statistics
-            rest: Labels = (("zones", ",".join(map(to_text, cache.settings.zones))), ("view", ""))
-            for kind in ("success", "denial"):
-                put("entries", (server, ("type", kind), *rest), len(cache.items[kind]))
-                put("hits_total", (server, ("type", kind), *rest), counted.hits[kind])
-                put("evictions_total", (server, ("type", kind), *rest), counted.evictions[kind])
-            put("requests_total", (server, *rest), counted.requests)
-            put("misses_total", (server, *rest), counted.misses)
-            put("prefetch_total", (server, *rest), counted.prefetches)
-            put("served_stale_total", (server, *rest), counted.served_stale)
-    for name, values in sorted(rows.items()):
-        kind = "gauge" if name == "entries" else "counter"
-        out.simple(f"coredns_cache_{name}", kind, f"The cache's {name.removesuffix('_total')}.", values)
-
-
-def _write_forwards(out: Exposition, chains: list[Chain]) -> None:
-    forwards = [forward for chain in chains for forward in chain.forwards]
-    if not forwards:
-        return
-    rejected = sum(f.statistics.max_concurrent_rejects for f in forwards)
-    out.simple("coredns_forward_max_concurrent_rejects_total", "counter",
-               "Counter of the number of queries rejected because the concurrent queries were at maximum.",
-               {(): rejected})  # fmt: skip
-    out.simple("coredns_forward_healthcheck_broken_total", "counter",
-               "Counter of the number of complete failures of the healthchecks.",
-               {(): sum(f.statistics.healthcheck_broken for f in forwards)})  # fmt: skip
-    durations: dict[Labels, Histogram] = {}
-    failures: dict[Labels, float] = {}
-    for forward in forwards:
-        for (to, rcode), histogram in forward.statistics.durations.items():
-            labels: Labels = (("proxy_name", "forward"), ("rcode", rcode), ("to", to))
-            durations.setdefault(labels, Histogram(DURATIONS)).merge(histogram.counts, histogram.total)
-        for host in forward.hosts:
-            labels = (("proxy_name", "forward"), ("to", host.upstream.name))
-            failures[labels] = failures.get(labels, 0) + host.healthcheck_failures
-    out.histograms("coredns_proxy_request_duration_seconds", "Histogram of the time each request took.", durations)
-    out.simple("coredns_proxy_healthcheck_failures_total", "counter",
-               "Counter of the number of failed healthchecks.", failures)  # fmt: skip
+    return [(server_labels(chain), {"external": "k8s_external"}.get(name, name)) for name in names]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from fairway.dns.metrics import Count
 from fairway.dns.model import Handler, Reply, Request, refusal
 from fairway.values.domain import MAX_NAME, ROOT, Name, is_subdomain, longest_zone
 from fairway.values.rrtypes import Rcode, RRType
@@ -20,6 +21,11 @@ class Autopath:
         self.zones = zones
         self.search = search
         self.following = following
+        self._successes = 0
+
+    def counts(self) -> Iterator[Count]:
+        """As `fairway.dns.metrics.Counting`."""
+        yield Count("coredns_autopath_success_total", "Counter of requests that did autopath.", (), self._successes)
 
     async def serve(self, request: Request) -> Reply:
         """Walk the path if the question is its first step."""
@@ -40,6 +46,7 @@ class Autopath:
             if reply.is_refusal and reply.cause:
                 return reply  # who could not be asked may know the name: to deny it now would be a guess
             if not reply.is_refusal and reply.rcode != Rcode.NXDOMAIN:
+                self._successes += 1
                 return _as_asked(reply, request)
         assert first is not None
         return first

@@ -20,6 +20,7 @@ from fairway.dns.kubernetes import Kubernetes, KubernetesOptions, Resolver
 from fairway.dns.logging import Errors, Log
 from fairway.dns.lookup import LookupOptions, PodMode
 from fairway.dns.loop import Loop
+from fairway.dns.metrics import Counting
 from fairway.dns.model import EndOfChain, Handler, Request
 from fairway.dns.rewrite import Rewrite, known_options
 from fairway.dns.small import (
@@ -108,6 +109,7 @@ class Chain:
     resolving: list[Resolving] = field(default_factory=list)
     """Plugins that ask the whole server about names elsewhere."""
     loops: list[Loop] = field(default_factory=list)
+    counting: list[Counting] = field(default_factory=list)
 
     @property
     def takes_classes(self) -> bool:
@@ -152,6 +154,9 @@ class _Builder:
     def build(self) -> Chain:
         for settings in reversed(self.chain.settings.plugins):
             handler = self._one(settings, self.chain.first)
+            plugin: object = handler
+            if isinstance(plugin, Counting):
+                self.chain.counting.append(plugin)
             if handler is not None:
                 self.chain.first = handler
         return self.chain

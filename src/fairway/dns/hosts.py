@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fairway.config.corefile_settings import HostsSettings
+from fairway.dns.metrics import Count
 from fairway.dns.model import Handler, Reply, Request, refusal
 from fairway.dns.rows import packed
 from fairway.values.domain import Name, from_text, longest_zone, parent, reverse_address
@@ -28,10 +29,17 @@ class Hosts:
         self.following = following
         self._forward: dict[Name, list[bytes]] = {}
         self._reverse: dict[bytes, list[Name]] = {}
+        self.loaded_at = 0.0
+        """When the file was last read anew, seconds since 1970."""
         self.load("")
 
-    def __len__(self) -> int:
-        return sum(map(len, self._forward.values()))
+    def counts(self) -> Iterator[Count]:
+        """As `fairway.dns.metrics.Counting`."""
+        listed = sum(map(len, self._forward.values()))
+        text, labels = "The combined number of entries in hosts and Corefile.", (("hostsfile", self.settings.file),)
+        yield Count("coredns_hosts_entries", text, labels, listed, has_server=False, kind="gauge")
+        text = "The timestamp of the last reload of hosts file."
+        yield Count("coredns_hosts_reload_timestamp_seconds", text, (), self.loaded_at, has_server=False, kind="gauge")
 
     def load(self, text: str) -> None:
         """Take the file's present text; the block's own lines stay."""

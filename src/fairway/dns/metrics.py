@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from fairway.dns.model import Reply, Request, Transport
 from fairway.values.rrtypes import RRType, rcode_text
@@ -37,7 +38,27 @@ KNOWN_TYPES = frozenset(
         "IXFR",
     ]
 )
-Labels = tuple[tuple[str, str], ...]
+Labels: TypeAlias = tuple[tuple[str, str], ...]
+
+
+class Count(NamedTuple):
+    """What a plugin has counted, under the name that CoreDNS gives it."""
+
+    name: str
+    text: str
+    labels: Labels
+    """Of its own; server and view are added where they belong."""
+    value: float
+    has_server: bool = True
+    has_view: bool = False
+    kind: str = "counter"
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A plugin that counts."""
+
+    def counts(self) -> Iterable[Count]: ...
 
 
 class Histogram:

@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from fairway.config.corefile_settings import AclRule, AclSettings, Dns64Settings, LoadbalanceSettings, LocalSettings
+from fairway.dns.metrics import Count
 from fairway.dns.model import Handler, Reply, Request, Transport
 from fairway.dns.server import DROP
-from fairway.values.domain import IN_ADDR_ARPA, ROOT, from_labels, from_text, is_subdomain, longest_zone
+from fairway.values.domain import (
+    IN_ADDR_ARPA,
+    ROOT,
+    from_labels,
+    from_text,
+    is_subdomain,
+    longest_zone,
+    to_text,
+)
 from fairway.values.rrtypes import CLASS_IN, Rcode, RRType
 from fairway.wire.dns_message import Record, soa_rdata, srv_rdata
 
@@ -33,6 +42,7 @@ def is_within(address: bytes, block: tuple[bytes, bytes]) -> bool:
     return len(address) == len(first) and first <= address <= last
 
 
+_DONE = {"block": "blocked", "filter": "filtered", "drop": "dropped"}
 EXTENDED_ERROR, BLOCKED, FILTERED = 15, 15, 17
 """Number of the EDNS option, and two of its codes (RFC 8914)."""
 
@@ -47,12 +57,25 @@ class Acl:
     def __init__(self, settings: Sequence[AclSettings], following: Handler) -> None:
         self.rules = [(rule, [network_of(text) for text in rule.networks]) for one in settings for rule in one.rules]
         self.following = following
+        self._counted: dict[tuple[str, str], int] = {}
+        self._allowed = 0
+
+    def counts(self) -> Iterator[Count]:
+        """As `fairway.dns.metrics.Counting`."""
+        yield Count("coredns_acl_allowed_requests_total", "Counter of DNS requests being allowed.", (), self._allowed,
+                    has_view=True)  # fmt: skip
+        for (action, zone), number in self._counted.items():
+            word = _DONE[action]
+            text, labels = f"Counter of DNS requests being {word}.", (("zone", zone),)
+            yield Count(f"coredns_acl_{word}_requests_total", text, labels, number, has_view=True)
 
     async def serve(self, request: Request) -> Reply:
         """Ask the next plugin unless a rule forbids it."""
         for rule, networks in self.rules:
             if not self._fits(rule, networks, request):
                 continue
+            if rule.action in _DONE:
+                self._count(rule, request)
             match rule.action:
                 case "block":
                     return Reply(rcode=Rcode.REFUSED, options=(_extended_error(BLOCKED),), source="acl")
@@ -61,7 +84,12 @@ class Acl:
                 case "drop":
                     return Reply(rcode=DROP, source="acl")
             break
+        self._allowed += 1
         return await self.following.serve(request)
+
+    def _count(self, rule: AclRule, request: Request) -> None:
+        key = (rule.action, to_text(longest_zone(request.key, rule.zones) or ROOT))
+        self._counted[key] = self._counted.get(key, 0) + 1
 
     @staticmethod
     def _fits(rule: AclRule, networks: list[tuple[bytes, bytes]], request: Request) -> bool:
@@ -181,6 +209,12 @@ class Local:
     def __init__(self, settings: LocalSettings, following: Handler) -> None:
         self._has_prefix = settings.has_prefix
         self.following = following
+        self._intercepted = 0
+
+    def counts(self) -> Iterator[Count]:
+        """As `fairway.dns.metrics.Counting`."""
+        text = "Counter of special localhost subdomain requests."
+        yield Count("coredns_local_localhost_requests_total", text, (), self._intercepted, has_server=False)
 
     async def serve(self, request: Request) -> Reply:
         key, rtype = request.key, request.type
@@ -189,6 +223,7 @@ class Local:
         zone = longest_zone(key, _LOCAL_ZONES)
         if zone is None and not is_below:
             return await self.following.serve(request)
+        self._intercepted += is_below
         reply = Reply(source="local")
         owner = request.name if is_below or zone is None else request.name[len(key) - len(zone) :]
         if is_below or key == LOCALHOST:
@@ -235,8 +270,12 @@ class Dns64:
         self.prefix = network.network_address.packed[: network.prefixlen // 8]
         self.settings = settings
         self.following = following
-        self.translated = 0
-        """Answers made."""
+        self._translated = 0
+
+    def counts(self) -> Iterator[Count]:
+        """As `fairway.dns.metrics.Counting`."""
+        text = "Counter of DNS requests translated by dns64."
+        yield Count("coredns_dns64_requests_translated_total", text, (), self._translated)
 
     async def serve(self, request: Request) -> Reply:
         reply = await self.following.serve(request)
@@ -248,7 +287,7 @@ class Dns64:
             Record(r.name, RRType.AAAA, min(r.ttl, longest), self.embed(r.rdata)) if r.type == RRType.A else r
             for r in found.answer
         ]
-        self.translated += 1
+        self._translated += 1
         authority, additional = list(found.authority), list(found.additional)
         return Reply(
             found.rcode,

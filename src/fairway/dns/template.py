@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from fairway.config.corefile_settings import TemplateSettings
 from fairway.config.go_regexp import compile_pattern
 from fairway.dns.go_template import GoTemplate, TemplateError
 from fairway.dns.kubernetes import Resolver
+from fairway.dns.metrics import Count, Labels
 from fairway.dns.model import Handler, Reply, Request, refusal
 from fairway.dns.records import Resolved
 from fairway.dns.small import address_text
@@ -31,6 +33,7 @@ class Template:
         self.patterns = [compile_pattern(text) for text in settings.matches]
         self.following = following
         self.resolve: Resolver = _unresolved
+        self._matches: dict[Labels, int] = {}
         try:
             self._answer = [GoTemplate(text) for text in settings.answer]
             self._additional = [GoTemplate(text) for text in settings.additional]
@@ -53,10 +56,19 @@ class Template:
             return refusal(Rcode.SERVFAIL)
         if settings.rcode == Rcode.SERVFAIL:
             return refusal(Rcode.SERVFAIL)
+        values = self._values(request, to_text(zone), found)
+        labels = (("zone", values["Zone"]), ("class", values["Class"]), ("type", values["Type"]))
+        self._matches[labels] = self._matches.get(labels, 0) + 1
         try:
-            return await self._reply(request, self._values(request, to_text(zone), found))
+            return await self._reply(request, values)
         except TemplateError as error:
             return refusal(Rcode.SERVFAIL, f"template: {error}")
+
+    def counts(self) -> Iterator[Count]:
+        """As `fairway.dns.metrics.Counting`."""
+        for labels, number in self._matches.items():
+            text = "Counter of template regex matches."
+            yield Count("coredns_template_matches_total", text, labels, number, has_view=True)
 
     async def _reply(self, request: Request, values: dict[str, Any]) -> Reply:
         settings = self.settings
