@@ -18,14 +18,14 @@ from fairway.agents.api import ApiReader, Query
 from fairway.agents.clock import Clock
 from fairway.agents.feed import Change, Feed
 from fairway.agents.pod_events import EventTeller
+from fairway.agents.pod_machine import Machine, PrepareError, StartError
 from fairway.agents.reflector import Reflector
-from fairway.kube.podspec import NODE_POD, Container, Handler, NodePod, Probe
+from fairway.kube.podspec import NODE_POD, Container, NodePod
 from fairway.kube.status import ApiStatusError, ApiUnreachableError, ConflictError, NotFoundError
 from fairway.pods.grants import Rejection, rejection
 from fairway.pods.lifecycle import Action, Happening, PodLife, Remove, RunHook, RunProbe, Start, Stop
 from fairway.pods.records import Terminated, Waiting
 from fairway.pods.status import Place, pod_phase, pod_status
-from fairway.values.errors import FairwayError
 from fairway.values.names import ObjectName
 
 log = logging.getLogger(__name__)
@@ -46,77 +46,6 @@ class PodApi(ApiReader, Protocol):
     async def request(
         self, method: str, path: str, query: Query | None = None, body: bytes = b"", *, content_type: str = ...
     ) -> bytes: ...
-
-
-class StartError(FairwayError):
-    """A container could not be started; `reason` is what its status says."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class PrepareError(FairwayError):
-    """The pod's network or volumes could not be made; `reason` is that of the event."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class Started(NamedTuple):
-    """A container that runs."""
-
-    ident: str
-    cuts: tuple[str, ...] = ()
-    """What it asked for and this machine did not grant."""
-
-
-class Ended(NamedTuple):
-    """How a container has ended."""
-
-    code: int
-    reason: str
-    message: str = ""
-
-
-class Findings(NamedTuple):
-    """What was seen while a pod's volumes were refreshed."""
-
-    eviction: str = ""
-    """Why the pod must go."""
-    warnings: tuple[str, ...] = ()
-
-
-class Machine(Protocol):
-    """Runs containers. Every method may be called for several pods at once."""
-
-    async def prepare(self, pod: NodePod) -> tuple[str, ...]:
-        """Make the pod's volumes and network; returns its addresses. Raises PrepareError; may be asked again."""
-
-    def recall(self, pod: NodePod) -> None:
-        """Take note of a pod that ended under a process before this one."""
-
-    async def refresh(self, pod: NodePod) -> Findings:
-        """Bring the files of its volumes up to date."""
-
-    async def start(self, pod: NodePod, container: Container, run: int) -> Started:
-        """Start one container. Raises StartError."""
-
-    async def wait(self, uid: str, name: str) -> Ended:
-        """Return when the container has ended."""
-
-    async def stop(self, pod: NodePod, container: Container, grace: float) -> str:
-        """End it: hook, SIGTERM, SIGKILL; returns what was wrong with the hook."""
-
-    async def hook(self, pod: NodePod, container: Container, hook: Handler, seconds: float) -> str:
-        """Run a hook; returns what was wrong."""
-
-    async def probe(self, pod: NodePod, container: Container, probe: Probe) -> str:
-        """Ask once; returns what is wrong, empty when nothing is."""
-
-    async def remove(self, pod: NodePod) -> None:
-        """Take everything of the pod away."""
 
 
 class Effects(NamedTuple):
@@ -331,9 +260,10 @@ class Worker:
         while not self.life.is_leaving:
             try:
                 addresses = await self._effects.machine.prepare(self.life.pod)
-            except PrepareError as error:
+            except Exception as error:
+                reason = error.reason if isinstance(error, PrepareError) else self._surprised(error)
                 self.life.held_back("ContainerCreating", str(error))
-                await self._tell(Happening("Warning", error.reason, str(error)))
+                await self._tell(Happening("Warning", reason, str(error)))
                 await self._effects.clock.sleep(delay)
                 delay = min(delay * 2, LONGEST_RETRY)
                 continue
@@ -361,28 +291,34 @@ class Worker:
         about = self.life.records[container.name].field
         try:
             started = await machine.start(self.life.pod, container, run)
-        except StartError as error:
-            await self._not_started(container, run, error)
+        except Exception as error:
+            known = error if isinstance(error, StartError) else StartError(self._surprised(error), str(error))
+            self._not_started(container, run, known)
             return
-        await self._tell(Happening("Normal", "Pulled", _pulled(container), about))
         began = wall()
+        self._spawn(self._tell(Happening("Normal", "Pulled", _pulled(container), about)))
         for words in started.cuts:
-            await self._tell(Happening("Warning", "NotGranted", words, about))
+            self._spawn(self._tell(Happening("Warning", "NotGranted", words, about)))
         self.life.started(container.name, run, started.ident, began)
         self._woken.set()
         end = await machine.wait(uid, container.name)
         terminated = Terminated(end.code, end.reason, began, wall(), started.ident, end.message)
         self.life.exited(container.name, run, terminated)
 
-    async def _not_started(self, container: Container, run: int, error: StartError) -> None:
+    def _surprised(self, error: Exception) -> str:
+        """A fault of this program; it must not hold up the pod for ever, and harms no other."""
+        log.error("pod=%s msg='a fault of the node'", self.life.pod.full_name, exc_info=error)
+        return "CreateContainerError"
+
+    def _not_started(self, container: Container, run: int, error: StartError) -> None:
         about, now = self.life.records[container.name].field, self._effects.wall()
         if error.reason != "StartError":
             self.life.start_failed(container.name, run, Waiting(error.reason, str(error)), now)
             return
         # As containerd has it: such a container has been, and has ended at once.
-        await self._tell(Happening("Normal", "Pulled", _pulled(container), about))
-        await self._tell(Happening("Warning", "Failed", f"Error: {error}", about))
-        end = Terminated(STARTED_AND_ENDED, error.reason, 0.0, now, "", str(error))
+        self._spawn(self._tell(Happening("Normal", "Pulled", _pulled(container), about)))
+        self._spawn(self._tell(Happening("Warning", "Failed", f"Error: {error}", about)))
+        end = Terminated(STARTED_AND_ENDED, error.reason, now, now, "", str(error))
         self.life.exited(container.name, run, end)
 
     async def _stop(self, container: Container, grace: float) -> None:
@@ -397,7 +333,11 @@ class Worker:
         self.life.hooked(container.name, run, problem, self._effects.wall())
 
     async def _probe(self, action: RunProbe) -> None:
-        problem = await self._effects.machine.probe(self.life.pod, action.container, action.probe)
+        try:
+            problem = await self._effects.machine.probe(self.life.pod, action.container, action.probe)
+        except Exception as error:
+            self._surprised(error)
+            problem = str(error)
         self.life.probed(action.container.name, action.kind, action.run, problem, self._effects.wall())
 
     async def _remove(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api_process import ApiProcess
-from fairway.io.containers.grants import machine_grants
+from fairway.io.containers.grants import groups, machine_grants
 from pod_node import ALL, FOLLOWED, Node, is_ready, play
 from pod_objects import container
 
@@ -287,7 +287,7 @@ def test_the_log_of_the_run_before_the_node_died_is_the_previous_one(api: ApiPro
 def traces(folder: Path, uid: str) -> list[str]:
     """What there is of a pod in the node's folder, among mounts and cgroups."""
     found = [path for depth in ("*/*", "fs/layers/*", "runc/*/*") for path in folder.glob(depth)]
-    found += Path("/sys/fs/cgroup").glob("*/fairway/*")
+    found += groups("*")
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     return [str(path) for path in found if uid in path.name] + [line for line in mounts if uid in line]
 

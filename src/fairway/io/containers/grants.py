@@ -40,6 +40,11 @@ def hierarchies(proc: Path = _PROC) -> list[Hierarchy]:
     return found
 
 
+def groups(pattern: str, proc: Path = _PROC) -> list[Path]:
+    """Groups of containers, in all trees; `pattern` is of their names."""
+    return [path for tree in hierarchies(proc) for path in (tree.folder / "fairway").glob(pattern)]
+
+
 def _controls(proc: Path) -> frozenset[str]:
     granted: set[str] = set()
     for tree in hierarchies(proc):

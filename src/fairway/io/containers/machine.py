@@ -1,6 +1,6 @@
 """Pods on this machine: network by whoever gives it, containers by runc, files below one folder, real probes.
 
-Fulfils `fairway.agents.pods.Machine`; `streams` is `fairway.io.http.streams.PodStreams`.
+Fulfils `fairway.agents.pod_machine.Machine`; `streams` is `fairway.io.http.streams.PodStreams`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from fairway.agents.pods import Ended, Findings, PrepareError, Started, StartError
+from fairway.agents.pod_machine import Ended, Findings, PrepareError, Started, StartError
 from fairway.io.containers.asking import Asked, ask_grpc, ask_http, ask_tcp
-from fairway.io.containers.grants import machine_grants, memory_group, was_out_of_memory
+from fairway.io.containers.grants import groups, hierarchies, machine_grants, memory_group, was_out_of_memory
 from fairway.io.containers.known import KnownPod
 from fairway.io.containers.logs import Log
 from fairway.io.containers.rootfs import RootFiles
@@ -375,6 +375,9 @@ class PodMachine:
             self._files.remove(name)
 
     def _remove_files(self, uid: str) -> None:
+        for group in groups(f"fw-{uid}-*"):
+            with contextlib.suppress(OSError):
+                group.rmdir()  # of a process that died; runc removes the others
         self._tokens.forget(uid)
         self._volumes.remove(uid)
         self._sandboxes.remove(uid)
@@ -383,6 +386,6 @@ class PodMachine:
 
 def _remove_groups() -> None:
     """runc removes each container's own group; the one above is ours, unless another node still uses it."""
-    for group in sorted(Path("/sys/fs/cgroup").glob("*/fairway")):
+    for tree in hierarchies():
         with contextlib.suppress(OSError):
-            group.rmdir()
+            (tree.folder / "fairway").rmdir()

@@ -156,7 +156,8 @@ class Runc:
         names = sorted(path.name for path in self._state.iterdir() if path.is_dir())
         for name in names:
             await self._call("delete", "--force", name)
-            shutil.rmtree(self._bundles / name, ignore_errors=True)
+        for bundle in self._bundles.iterdir():
+            shutil.rmtree(bundle, ignore_errors=True)
         return names
 
     # -- commands inside
