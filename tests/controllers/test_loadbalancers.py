@@ -13,7 +13,7 @@ from controllers.memory_api import RefusedError, Tree
 from controllers.simulation import Simulation
 from fairway.controllers.addresspool import AddressPool
 from fairway.controllers.loadbalancers import CLASS, FINALIZER, LoadBalancerController
-from fairway.values.address import Family, Prefix
+from fairway.values.address import Address, Family, Prefix
 
 MERGE = "application/merge-patch+json"
 
@@ -89,6 +89,14 @@ def test_an_address_that_was_given_out_but_not_written_is_not_given_twice() -> N
     assert pool.take(Family.IPV4, "c", lambda _: True) is None
     pool.settle("a")
     assert pool.take(Family.IPV4, "c", lambda _: True) == first
+
+
+def test_a_reserved_address_is_given_to_nobody() -> None:
+    network = Prefix.parse("192.0.2.0/30")
+    pool = AddressPool([network], [Address.parse("192.0.2.2")])
+    assert pool.take(Family.IPV4, "a", lambda _: True) == Address.parse("192.0.2.1")
+    assert pool.take(Family.IPV4, "b", lambda _: True) is None
+    assert Address.parse("192.0.2.2") not in pool
 
 
 def test_a_deleted_service_gives_its_address_back_before_it_goes(simulation: Simulation) -> None:

@@ -220,7 +220,7 @@ def test_nft_lists_saves_and_restores_them(nft: str) -> None:
         saved = netns.run(nft, "list", "ruleset")
         assert "masquerade" in saved
         assert 'oifname != "fw-underlay"' in saved
-        assert "ip daddr 192.0.2.0/24 reject" in saved
+        assert "ip daddr 192.0.2.0/24 ct state new reject" in saved
         assert f"tcp . 80 : {PLANS[Family.IPV4].pod[0]} . 8080" in saved
         assert "ip daddr 169.254.20.10 udp dport 53 notrack" in saved
         netns.run(nft, "-j", "list", "ruleset")

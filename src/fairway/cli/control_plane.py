@@ -192,6 +192,7 @@ async def _controllers(
         root_ca=root,
         node_grace_seconds=settings.node_grace,
         balancer_ranges=settings.balancer_ranges,
+        balancer_reserved=settings.client_addresses,
         cluster_dns=ClusterDns(settings.dns_addresses),
     )
     async with running_controllers(select_controllers(settings.controllers), connection, told) as running:

@@ -97,6 +97,7 @@ def host_changes(settings: ClusterSettings) -> tuple[Change, ...]:
         HostAddress(topology.link, address, whole.length)
         for address, whole in zip(topology.host_addresses, topology.underlay, strict=True)
     ]
+    addresses += [HostAddress(topology.link, one, one.family.width * 8) for one in settings.client_addresses]
     routes = [HostRoute(route, topology.link) for route in topology.host_routes]
     sysctls = [HostSysctl(key, "1") for one in topology.host_addresses for key in SYSCTLS[one.family]]
     return (*spaces, Link(topology.link, topology.switch), *addresses, *routes, *ways, *tables, *sysctls)

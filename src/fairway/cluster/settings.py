@@ -88,6 +88,15 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
         return _prefixes(self.lb_cidr)
 
     @property
+    def client_addresses(self) -> tuple[Address, ...]:
+        """Where the host's own requests to load-balancer addresses come from: the last usable one of each range.
+
+        Outside the nodes' network, as clients of a cluster are: so a pod tells them from nodes. A range of fewer than
+        four addresses has none to spare.
+        """
+        return tuple(one for network in self.balancer_ranges if (one := _last_usable(network)) is not None)
+
+    @property
     def dns_addresses(self) -> tuple[Address, ...]:
         """Of the cluster's DNS, one a family."""
         return tuple(
@@ -141,6 +150,15 @@ def _check_apart(ranges: dict[str, tuple[str, ...]]) -> None:
                 raise ConfigError(
                     f"{flag_of(field)} {one} and {flag_of(other_field)} {other} overlap: move one of them"
                 )
+
+
+def _last_usable(network: Prefix) -> Address | None:
+    """IPv4's very last is for all."""
+    width = network.family.width
+    if width * 8 - network.length < 2:
+        return None
+    behind = 1 if network.family is Family.IPV4 else 0
+    return Address((int.from_bytes(network.last, "big") - behind).to_bytes(width, "big"))
 
 
 def _prefixes(texts: tuple[str, ...]) -> tuple[Prefix, ...]:

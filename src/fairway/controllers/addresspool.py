@@ -16,8 +16,9 @@ MOST_TRIED = 1 << 16
 class AddressPool:
     """Which address comes next. Addresses that end a range of IPv4 (.0, .255) are in no device's favour: left out."""
 
-    def __init__(self, ranges: Iterable[Prefix]) -> None:
+    def __init__(self, ranges: Iterable[Prefix], reserved: Iterable[Address] = ()) -> None:
         self._ranges = tuple(ranges)
+        self._reserved = frozenset(reserved)
         self._claims: dict[Address, Hashable] = {}
         self._cursor = dict.fromkeys(self._ranges, 0)
 
@@ -26,7 +27,7 @@ class AddressPool:
         return self._ranges
 
     def __contains__(self, address: object) -> bool:
-        return any(address in one for one in self._ranges)
+        return address not in self._reserved and any(address in one for one in self._ranges)
 
     def holder(self, address: Address) -> Hashable | None:
         """Who was given this address and has not said that it is written."""
@@ -60,6 +61,6 @@ class AddressPool:
             offset = self._cursor[within] % count
             self._cursor[within] = offset + 1
             address = Address((base + offset).to_bytes(width, "big"))
-            if address not in self._claims and is_free(address):
+            if address not in self._claims and address not in self._reserved and is_free(address):
                 return address
         return None

@@ -26,7 +26,7 @@ from fairway.controllers.replicasets import ReplicaSetController
 from fairway.controllers.scheduler import Scheduler
 from fairway.controllers.statefulsets import StatefulSetController
 from fairway.kube.objects import REPLICATION_CONTROLLER
-from fairway.values.address import Prefix
+from fairway.values.address import Address, Prefix
 from fairway.values.errors import ConfigError
 
 
@@ -39,6 +39,8 @@ class Settings(NamedTuple):
     """node-monitor-grace-period: a node that gives no sign of life for so long is not ready."""
     balancer_ranges: tuple[Prefix, ...] = ()
     """Where addresses of Services of type LoadBalancer come from; empty: others give them."""
+    balancer_reserved: tuple[Address, ...] = ()
+    """Addresses of these ranges that no Service gets."""
     cluster_dns: ClusterDns | None = None
     """Where every node has a DNS server: the Service in front of them; None: others see to it."""
 
@@ -78,7 +80,9 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "service-lb-controller",
         lambda settings: (
-            LoadBalancerController(AddressPool(settings.balancer_ranges)) if settings.balancer_ranges else None
+            LoadBalancerController(AddressPool(settings.balancer_ranges, settings.balancer_reserved))
+            if settings.balancer_ranges
+            else None
         ),
         ("service", "cloud-provider-service"),
     ),

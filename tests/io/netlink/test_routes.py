@@ -158,3 +158,14 @@ def test_another_cluster_on_the_same_host_is_left_alone(table: RouteTable) -> No
         table.apply(FULL)
         assert other.remove_all() == 3
         assert table.read() == wanted()
+
+
+def test_packets_to_a_range_leave_with_the_hosts_own_address_in_it(table: RouteTable) -> None:
+    clients = [Address.parse("192.0.2.254"), Address.parse("2001:db8::ffff")]
+    with RouteTable("fw-underlay", RANGES, clients) as other:
+        other.read()
+        other.apply(FULL)
+        assert other.read() == wanted()
+    assert ip("-4", "route", "get", "192.0.2.7")[0]["prefsrc"] == "192.0.2.254"
+    assert ip("-6", "route", "get", "2001:db8::7")[0]["prefsrc"] == "2001:db8::ffff"
+    assert ip("-4", "route", "get", "10.96.0.1")[0]["prefsrc"] == "10.9.0.1"

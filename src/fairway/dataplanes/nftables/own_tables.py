@@ -68,6 +68,7 @@ _IFNAMSIZ = 16
 _RAW_PRIORITY = -300
 _DNS_PORT = (53).to_bytes(2, "big")
 _STATUS_DNAT = (0x20).to_bytes(4, sys.byteorder)
+_STATE_NEW = (8).to_bytes(4, sys.byteorder)
 _RTN_LOCAL = (2).to_bytes(4, sys.byteorder)
 
 
@@ -166,11 +167,13 @@ def _host_ports_postrouting(r: Registers) -> Chain:
 def balancers_table(family: Family, ranges: Iterable[Prefix]) -> OwnTable:
     """On a node: what is still for a load-balancer address when it would be forwarded is for no Service, and refused.
 
-    The host routes these ranges to the nodes, and nodes would send it back.
+    The host routes these ranges to the nodes, and nodes would send it back. Answers to the host's own address in a
+    range are no new connections.
     """
+    is_new = (Ct(CtKey.STATE, 0), Bitwise(0, 0, _STATE_NEW, bytes(4)), Compare(0, Comparison.NOT_EQUAL, bytes(4)))
     port_unreachable = Reject(3 if family is Family.IPV4 else 4)
     rules = [
-        Rule((*_in(destination(Registers.of(family), 0), one), port_unreachable), f"no Service has it: {one}")
+        Rule((*_in(destination(Registers.of(family), 0), one), *is_new, port_unreachable), f"no Service has it: {one}")
         for one in ranges
         if one.family is family
     ]

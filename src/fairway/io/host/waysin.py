@@ -20,7 +20,8 @@ def egress_tables(settings: ClusterSettings) -> tuple[OwnTable, ...]:
 
 def route_table(settings: ClusterSettings) -> RouteTable:
     """The host's routes to the cluster's Services."""
-    return RouteTable(settings.topology.link, (*settings.service_ranges, *settings.balancer_ranges))
+    ranges = (*settings.service_ranges, *settings.balancer_ranges)
+    return RouteTable(settings.topology.link, ranges, settings.client_addresses)
 
 
 def remove(settings: ClusterSettings) -> None:

@@ -15,6 +15,7 @@ from typing import Final, Self, cast
 from zlib import crc32
 
 from fairway.announce.routes import GROUPS, HOPS, ROUTES, UNREACHABLE, group_of_all
+from fairway.io.netlink.addresses import ensure_address
 from fairway.io.netlink.socket import (
     DumpInterruptedError,
     NetlinkSocket,
@@ -48,7 +49,7 @@ _NHMSG = struct.Struct("=BBBxI")
 _MEMBER = struct.Struct("=IBxxx")
 _WORD, _HALF = struct.Struct("=I"), struct.Struct("=H")
 _MAIN_TABLE, _UNICAST, _UNREACHABLE_TYPE = 254, 1, 7
-_RTA_DST, _RTA_PRIORITY, _RTA_NH_ID = 1, 6, 30
+_RTA_DST, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_NH_ID = 1, 6, 7, 30
 _NHA_ID, _NHA_GROUP, _NHA_GROUP_TYPE, _NHA_OIF, _NHA_GATEWAY, _NHA_RES_GROUP = 1, 2, 3, 5, 6, 12
 _RESILIENT = 1
 _TRIES = 10
@@ -56,11 +57,12 @@ _TRIES = 10
 
 class RouteTable:
     """fairway.agents.upkeep.PartOfKernel over rtnetlink. `link` is the interface that all nodes are behind; no route
-    outside `ranges` is touched."""
+    outside `ranges` is touched. Packets to a range that holds one of `clients` leave with that source address."""
 
-    def __init__(self, link: str, ranges: Iterable[Prefix]) -> None:
+    def __init__(self, link: str, ranges: Iterable[Prefix], clients: Iterable[Address] = ()) -> None:
         self._link = link
         self._ranges = tuple(ranges)
+        self._clients = {one: client for one in self._ranges for client in clients if client in one}
         self._socket = NetlinkSocket(Protocol.ROUTE)
         self._first = NUMBERS + ((crc32(link.encode()) & 0xFFF) << 16)
         self._hops: dict[Address, int] = {}
@@ -81,7 +83,12 @@ class RouteTable:
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def read(self) -> dict[str, dict[Hashable, Hashable]]:
-        """What there is of ours, by container. Numbers are learnt from it."""
+        """What there is of ours, by container. Numbers are learnt from it. The link is given its client addresses."""
+        for client in self._clients.values():
+            ensure_address(self._link, client, client.family.width * 8)
+        return self._read()
+
+    def _read(self) -> dict[str, dict[Hashable, Hashable]]:
         routes = {prefix: number for family in Family for prefix, number in self._read_routes(family)}
         hops: dict[int, Address] = {}
         members: dict[int, tuple[int, ...]] = {}
@@ -222,11 +229,16 @@ class RouteTable:
             if group not in self._groups:
                 raise KernelError(f"{what}: no group {group}", errno.ENOENT)
             payload += attribute(_RTA_NH_ID, _WORD.pack(self._groups[group]))
+            if (client := self._client_for(prefix)) is not None:
+                payload += attribute(_RTA_PREFSRC, client)
         self._socket.request(_NEW_ROUTE, payload, flags=_CREATE | _REPLACE, what=what)
+
+    def _client_for(self, prefix: Prefix) -> Address | None:
+        return next((client for one, client in self._clients.items() if prefix.address in one), None)
 
     def remove_all(self) -> int:
         """Remove everything of ours, also what a dead process left; returns how many things that were."""
-        found = self.read()
+        found = self._read()
         steps = [
             Operation(Action.REMOVE, Item(container, key, value))
             for container in (ROUTES, GROUPS, HOPS)
