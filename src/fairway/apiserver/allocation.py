@@ -11,16 +11,10 @@ import ipaddress
 
 from fairway.apiserver import errors, names
 from fairway.apiserver.context import Call, decode
-from fairway.apiserver.fielderrors import FieldError, invalid
-from fairway.apiserver.kinds.service_addresses import cluster_ip_errors, family_of, is_headless
+from fairway.apiserver.families import NODE_PORT_TYPES, init_families, refuse
+from fairway.apiserver.fielderrors import invalid
+from fairway.apiserver.kinds.service_addresses import family_of, is_headless
 from fairway.apiserver.request import Json
-
-_NODE_PORT_TYPES = ("NodePort", "LoadBalancer")
-
-
-def _fail(obj: Json, found: list[FieldError]) -> None:
-    if found:
-        raise errors.invalid("Service", "", obj["metadata"].get("name", ""), found)
 
 
 def needs_health_port(spec: Json) -> bool:
@@ -42,11 +36,6 @@ def ranges(call: Call, family: str) -> list[Network]:
         networks = (ipaddress.ip_network(c) for c in obj["spec"].get("cidrs") or [])
         out += [n for n in networks if n.version == version]
     return out
-
-
-def families(call: Call) -> list[str]:
-    """Families that this server was started with, the default one first."""
-    return [family_of(c.split("/")[0]) for c in call.server.settings.service_cidrs]
 
 
 def _usable(network: Network) -> tuple[int, int]:
@@ -110,7 +99,7 @@ class Addresses:
         )
         if wrong:
             given = self._obj["spec"].get("clusterIPs") or [""]
-            _fail(self._obj, [invalid("spec.clusterIPs", given, where + wrong[0])])
+            refuse(self._obj, [invalid("spec.clusterIPs", given, where + wrong[0])])
 
     def take(self, address: str) -> str:
         spec = self._obj["spec"]
@@ -128,7 +117,7 @@ class Addresses:
             why = "provided IP is already allocated"
         if why:
             words = f"failed to allocate IP {address}: {why}"
-            _fail(self._obj, [invalid("spec.clusterIPs", list(spec.get("clusterIPs") or []), words)])
+            refuse(self._obj, [invalid("spec.clusterIPs", list(spec.get("clusterIPs") or []), words)])
         self.taken.add(str(parsed))
         return address
 
@@ -139,7 +128,7 @@ class Addresses:
         if parsed not in ipaddress.ip_network(first):
             words = f"failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. "
             given = list(self._obj["spec"].get("clusterIPs") or [])
-            _fail(self._obj, [invalid("spec.clusterIPs", given, f"{words}The range of valid IPs is {first}")])
+            refuse(self._obj, [invalid("spec.clusterIPs", given, f"{words}The range of valid IPs is {first}")])
         return address
 
     def write(self) -> None:
@@ -178,7 +167,7 @@ def ports_of(spec: Json) -> set[int]:
     """Node ports of a Service: of its ports, and for health checks."""
     out = (
         {p["nodePort"] for p in spec.get("ports") or [] if p.get("nodePort")}
-        if spec.get("type") in _NODE_PORT_TYPES
+        if spec.get("type") in NODE_PORT_TYPES
         else set()
     )
     if needs_health_port(spec) and spec.get("healthCheckNodePort"):
@@ -267,7 +256,7 @@ def _allocate_addresses(obj: Json, addresses: Addresses) -> None:
 
 def _allocate_ports(obj: Json, ports: Ports) -> None:
     spec = obj["spec"]
-    if spec.get("type") in _NODE_PORT_TYPES:
+    if spec.get("type") in NODE_PORT_TYPES:
         wants = spec["type"] == "NodePort" or spec.get("allocateLoadBalancerNodePorts")
         given: dict[int, int] = {}
         for i, port in enumerate(spec.get("ports") or []):
@@ -297,7 +286,7 @@ def _take_port(obj: Json, ports: Ports, index: int, number: int) -> None:
     try:
         ports.take(number)
     except PortRefusedError as refusal:
-        _fail(obj, [invalid(f"spec.ports[{index}].nodePort", number, str(refusal))])
+        refuse(obj, [invalid(f"spec.ports[{index}].nodePort", number, str(refusal))])
 
 
 def allocate_health_port(spec: Json, ports: Ports) -> None:
@@ -311,105 +300,6 @@ def allocate_health_port(spec: Json, ports: Ports) -> None:
         raise errors.internal(f"failed to allocate requested HealthCheck NodePort {asked}: {refusal}") from None
 
 
-# ---- families ---------------------------------------------------------------------------------------------------
-_SINGLE = "SingleStack"
-
-
-def _matching_prefer(spec: Json, old: Json | None) -> bool:
-    """A PreferDualStack Service is not upgraded because the cluster became dual-stack."""
-    if old is None or spec.get("ipFamilyPolicy") is None or spec.get("type") != old.get("type"):
-        return False
-    if spec.get("type") not in ("ClusterIP", *_NODE_PORT_TYPES) or spec["ipFamilyPolicy"] != "PreferDualStack":
-        return False
-    if old.get("ipFamilyPolicy") not in (None, "PreferDualStack"):
-        return False
-    return (spec.get("clusterIPs") or []) == (old.get("clusterIPs") or []) and (spec.get("ipFamilies") or []) == (
-        old.get("ipFamilies") or []
-    )
-
-
-def init_families(call: Call, obj: Json, old: Json | None) -> None:
-    """initIPFamilyFields: policy and families that the client left out; refuses what cannot be."""
-    spec = obj["spec"]
-    if spec.get("type") == "ExternalName" or _matching_prefer(spec, old):
-        return
-    _init_policy(spec, old)
-    _fail(obj, cluster_ip_errors(spec, old or {}))
-    found = _update_families(spec, old) if old is not None else []
-    if spec["ipFamilyPolicy"] == _SINGLE:
-        for name, word in (("clusterIPs", "cluster IPs"), ("ipFamilies", "IP families")):
-            if len(spec.get(name) or []) == 2:
-                words = f"must be 'RequireDualStack' or 'PreferDualStack' when multiple {word} are specified"
-                found.append(invalid("spec.ipFamilyPolicy", _SINGLE, words))
-    found += _infer_families(call, spec)
-    _fail(obj, found)
-    have = families(call)
-    if spec.get("clusterIP") == "None" and not spec.get("selector"):
-        chosen = spec.get("ipFamilies") or [have[0]]
-        spec["ipFamilies"] = chosen
-        if len(chosen) < 2 and spec["ipFamilyPolicy"] != _SINGLE:
-            chosen.append("IPv6" if chosen[0] == "IPv4" else "IPv4")
-        return
-    _fail(obj, _unconfigured(spec, have))
-    chosen = spec.get("ipFamilies") or [have[0]]
-    spec["ipFamilies"] = chosen
-    if spec["ipFamilyPolicy"] != _SINGLE and len(chosen) == 1 and len(have) == 2:
-        chosen.append("IPv6" if chosen[0] == "IPv4" else "IPv4")
-
-
-def _init_policy(spec: Json, old: Json | None) -> None:
-    if spec.get("ipFamilyPolicy") is not None:
-        return
-    if old is not None and old.get("ipFamilyPolicy") is not None:
-        spec["ipFamilyPolicy"] = old["ipFamilyPolicy"]
-    elif spec.get("clusterIP") == "None" and not spec.get("selector"):
-        spec["ipFamilyPolicy"] = "RequireDualStack"
-    else:
-        spec["ipFamilyPolicy"] = _SINGLE
-
-
-def _update_families(spec: Json, old: Json) -> list[FieldError]:
-    out: list[FieldError] = []
-    for name, what in (("clusterIPs", "cluster IP"), ("ipFamilies", "IP family")):
-        new, was = spec.get(name) or [], old.get(name) or []
-        if spec["ipFamilyPolicy"] == _SINGLE:
-            if new == was and len(new) > 1:
-                spec[name] = new[:1]
-        elif new and len(new) < len(was):
-            words = f"must be 'SingleStack' to release the secondary {what}"
-            out.append(invalid("spec.ipFamilyPolicy", spec["ipFamilyPolicy"], words))
-    return out
-
-
-def _infer_families(call: Call, spec: Json) -> list[FieldError]:
-    out: list[FieldError] = []
-    have = families(call)
-    for i, address in enumerate(spec.get("clusterIPs") or []):
-        if address == "None":
-            break
-        if i >= len(spec.get("ipFamilies") or []):
-            family = family_of(address)
-            if family not in have:
-                out.append(
-                    invalid(f"spec.clusterIPs[{i}]", spec["clusterIPs"], f"{family} is not configured on this cluster")
-                )
-            else:
-                spec["ipFamilies"] = [*(spec.get("ipFamilies") or []), family]
-    return out
-
-
-def _unconfigured(spec: Json, have: list[str]) -> list[FieldError]:
-    out: list[FieldError] = []
-    if spec["ipFamilyPolicy"] == "RequireDualStack" and len(have) < 2:
-        out.append(
-            invalid("spec.ipFamilyPolicy", "RequireDualStack", "this cluster is not configured for dual-stack services")
-        )
-    for i, family in enumerate(spec.get("ipFamilies") or []):
-        if family not in have:
-            out.append(invalid(f"spec.ipFamilies[{i}]", family, "not configured on this cluster"))
-    return out
-
-
 # ---- update -----------------------------------------------------------------------------------------------------
 def patch_allocated(spec: Json, old: Json) -> None:
     """Values that the server gave out stay when a client leaves them out (patchAllocatedValues)."""
@@ -418,7 +308,7 @@ def patch_allocated(spec: Json, old: Json) -> None:
             spec["clusterIP"] = old.get("clusterIP", "")
         if not spec.get("clusterIPs") and old.get("clusterIPs"):
             spec["clusterIPs"] = list(old["clusterIPs"])
-    if spec.get("type") in _NODE_PORT_TYPES and old.get("type") in _NODE_PORT_TYPES:
+    if spec.get("type") in NODE_PORT_TYPES and old.get("type") in NODE_PORT_TYPES:
         known = {p.get("name", ""): p["nodePort"] for p in old.get("ports") or [] if p.get("nodePort")}
         used = {p["nodePort"] for p in spec.get("ports") or [] if p.get("nodePort")}
         for port in spec.get("ports") or []:
@@ -452,7 +342,7 @@ def allocate_update(call: Call, obj: Json, old: Json) -> None:
     addresses = Addresses(call, obj)
     _update_addresses(obj, was, addresses)
     ports = Ports(call)
-    if spec.get("type") in _NODE_PORT_TYPES:
+    if spec.get("type") in NODE_PORT_TYPES:
         _update_ports(obj, was, ports)
     if needs_health_port(spec) and not needs_health_port(was):
         allocate_health_port(spec, ports)
@@ -461,7 +351,7 @@ def allocate_update(call: Call, obj: Json, old: Json) -> None:
 
 def _update_addresses(obj: Json, old: Json, addresses: Addresses) -> None:
     spec = obj["spec"]
-    if _matching_prefer(spec, old):
+    if matching_prefer(spec, old):
         return
     if old.get("type") == "ExternalName":
         _allocate_addresses(obj, addresses)
