@@ -11,7 +11,7 @@ import ipaddress
 
 from fairway.apiserver import errors, names
 from fairway.apiserver.context import Call, decode
-from fairway.apiserver.families import NODE_PORT_TYPES, init_families, refuse
+from fairway.apiserver.families import NODE_PORT_TYPES, init_families, matching_prefer, refuse
 from fairway.apiserver.fielderrors import invalid
 from fairway.apiserver.kinds.service_addresses import family_of, is_headless
 from fairway.apiserver.request import Json
