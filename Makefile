@@ -9,7 +9,7 @@ help:           ## what there is
 setup:          ## system packages that are missing, and .venv
 	@tools/setup
 
-up: setup       ## a node, pods and a client as network namespaces; Services on the real kernel
+up: setup       ## a cluster of three nodes, a Service of each type at work, the path of one explained
 	@.venv/bin/fairway up --demo $(ARGS)
 
 lint: setup     ## ruff, mypy strict, import rules
@@ -32,6 +32,9 @@ bench-conntrack: setup ## removing stale UDP flows beside 20,000 others; a table
 
 bench-api: setup ## the API server beside kube-apiserver: writes, reads, watches, lists, memory, start
 	@$(PY) bench/api.py $(ARGS)
+
+bench-cluster: setup ## `fairway up`: time until ready, memory, 100 pods, a new pod until it is reached; a table in docs/performance.md
+	@$(PY) bench/cluster.py $(ARGS)
 
 bench-dns: setup ## the DNS server beside CoreDNS: CPU a query, memory, start, change to answer
 	@$(PY) bench/dns.py $(ARGS)
