@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -251,15 +252,16 @@ def _show_path(folder: StateFolder, shop: Shop) -> bool:
 def _show_what_next(shop: Shop) -> None:
     web, store = shop.services["web"], shop.services["store"]
     balancer = store["status"]["loadBalancer"]["ingress"][0]["ip"]
+    me = "fairway" if shutil.which("fairway") else os.path.relpath(Path(sys.executable).with_name("fairway"))
     sys.stdout.write(
         f"""
 The cluster stays up. Try next:
-  fairway kubectl get pods,services -A -o wide
-  fairway kubectl -n {NAMESPACE} exec client -- curl -s http://web/hostname
-  fairway kubectl -n {NAMESPACE} scale deployment web --replicas 5
+  {me} kubectl get pods,services -A -o wide
+  {me} kubectl -n {NAMESPACE} exec client -- curl -s http://web/hostname
+  {me} kubectl -n {NAMESPACE} scale deployment web --replicas 5
   curl http://{balancer}/hostname; curl http://{web["spec"]["clusterIP"]}/hostname
-  fairway explain --on node-1 'pod/{NAMESPACE}/client -> svc/{NAMESPACE}/cart:http/tcp'
-  fairway node exec node-1 -- nft list map ip fairway frontends
-  fairway status; fairway down
+  {me} explain --on node-1 'pod/{NAMESPACE}/client -> svc/{NAMESPACE}/cart:http/tcp'
+  {me} node exec node-1 -- nft list map ip fairway frontends
+  {me} status; {me} down
 """
     )

@@ -41,6 +41,7 @@ _NODE_SYSCTLS = {
 _POD_SYSCTLS = {
     "net.ipv4.ip_unprivileged_port_start": "0",  # as containerd and docker have it
     f"net.ipv6.conf.{POD_LINK}.accept_redirects": "0",
+    "net.ipv6.conf.all.accept_dad": "0",
     f"net.ipv6.conf.{POD_LINK}.accept_dad": "0",
     f"net.ipv6.conf.{POD_LINK}.accept_ra": "0",
 }

@@ -50,6 +50,10 @@ def _connect_host(topology: Topology, host: LinkWriter, switch: LinkWriter) -> N
 def _add_node(topology: Topology, node: ClusterNode, switch: LinkWriter) -> None:
     if not netns.exists(node.namespace):
         netns.add(node.namespace)
+        # A link-local address that is still being tried asks for no neighbours (RFC 4862), for a second or two.
+        for scope in ("all", "default"):
+            with contextlib.suppress(FileNotFoundError):
+                netns.set_sysctl(node.namespace, f"net.ipv6.conf.{scope}.accept_dad", "0")
     with _descriptor(node.namespace) as there:
         switch.add_veth(node.link, Peer(NODE_LINK, there))
     switch.set_master(node.link, BRIDGE)
