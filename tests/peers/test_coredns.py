@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import netns
 from dns_beside import Beside, Program, Question, Scenario, free_port
+from dns_random import cluster, scenario
 from dns_scenarios import IMPORTS, OBJECTS, SCENARIOS
 from dns_upstream import upstream
 from fake_api import FakeApi
@@ -20,14 +22,18 @@ pytestmark = [pytest.mark.peers, pytest.mark.kernel]
 COREDNS = peer("coredns")
 
 
+def serve(api: FakeApi, objects: Mapping[str, list[dict[str, Any]]]) -> None:
+    api.serve(IMPORTS, "multicluster.x-k8s.io/v1alpha1", "ServiceImport")
+    for collection, ones in objects.items():
+        api.put_many(collection, ones)
+
+
 @pytest.fixture(scope="module")
 def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
     """An API server and two upstreams in a namespace of their own."""
     folder: Path = tmp_path_factory.mktemp("coredns")
     with netns.private(), upstream() as first, upstream(tag="192.0.2.251") as second, FakeApi() as api:
-        for collection, objects in OBJECTS.items():
-            api.put_many(collection, objects)
-        api.serve(IMPORTS, "multicluster.x-k8s.io/v1alpha1", "ServiceImport")
+        serve(api, OBJECTS)
         yield Beside(folder, COREDNS, api.url, [first, second])
 
 
@@ -108,3 +114,11 @@ def test_metrics_have_corednss_names_types_and_labels(beside: Beside) -> None:
             shown[program.name] = families(program, ports[program.name][0])
     theirs, ours = shown["coredns"], shown["fairway"]
     assert {name: theirs[name] for name in theirs if ours.get(name) != theirs[name] and name not in NOT_OURS} == {}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_clusters_are_answered_for_as_by_coredns(tmp_path: Path, seed: int) -> None:
+    objects = cluster(seed)
+    with netns.private(), upstream() as first, upstream(tag="192.0.2.251") as second, FakeApi() as api:
+        serve(api, objects)
+        assert Beside(tmp_path, COREDNS, api.url, [first, second]).differences(scenario(seed, objects)) == []

@@ -232,6 +232,8 @@ class FastAnswers:
                 targets = whole if len(ports) == 1 else self._endpoints(key, slices, same)
                 if targets:
                     yield self._endpoint_node(key, one, index, targets, ())
+        elif self._lookup.options.zonal:
+            yield Node(key, index, DEFER).pack()  # names of its zones exist though nothing answers there
 
     def _endpoints(self, key: Name, slices: Iterable[SliceRow], ports: tuple[Port, ...]) -> list[_Endpoint]:
         """What `Lookup.find` says of a headless Service, for some ports. A change waits for this: it is lean."""

@@ -67,6 +67,8 @@ class ParsedName(NamedTuple):
     cluster: str = ""
     zone: str = ""
     prefers_zone: bool = False
+    is_imported: bool = False
+    """Below a multicluster zone: endpoints are those of ServiceImports."""
 
 
 def parse_name(relative: list[bytes], *, is_multicluster: bool = False, is_zonal: bool = False) -> ParsedName:
@@ -123,6 +125,7 @@ class Lookup:
         Raises NoSuchNameError.
         """
         name = parse_name(relative, is_multicluster=is_multicluster, is_zonal=self.options.zonal)
+        name = name._replace(is_imported=is_multicluster)
         if not name.kind:
             return []
         if is_reverse or not self.is_exposed(name.namespace):
@@ -206,7 +209,7 @@ class Lookup:
         self, service: ServiceRow, name: ParsedName, slices: list[SliceRow], zone: str
     ) -> Iterator[Target]:
         for row in slices:
-            if name.endpoint and row.imported and row.cluster.lower() != name.cluster:
+            if name.is_imported and name.endpoint and row.imported and row.cluster.lower() != name.cluster:
                 continue
             ports = [p for p in row.ports if _matches(name, p)]
             if not ports:
@@ -217,14 +220,18 @@ class Lookup:
                 label = self.endpoint_label(row, i)
                 if name.endpoint and label.lower() != name.endpoint:
                     continue
-                owner = self.endpoint_owner(service, row, label)
+                owner = self.endpoint_owner(service, row, label, is_imported=name.is_imported)
                 for port in ports:
                     yield Target(owner, row.address(i), port.number)
 
-    def endpoint_owner(self, service: ServiceRow, row: SliceRow, label: str) -> tuple[bytes, ...]:
+    def endpoint_owner(self, service: ServiceRow, row: SliceRow, label: str, *, is_imported: bool) -> tuple[bytes, ...]:
         """The endpoint's own name; with its cluster, if the slice comes from another one."""
         above = _owner(service.name.name, service.name.namespace, "svc")
-        return (label.encode(), *((row.cluster.encode(),) if row.cluster and row.imported else ()), *above)
+        return (
+            label.encode(),
+            *((row.cluster.encode(),) if is_imported and row.cluster and row.imported else ()),
+            *above,
+        )
 
     def endpoint_label(self, row: SliceRow, index: int) -> str:
         """The first label of an endpoint's name: its host name, its pod's name if asked for, else its address."""
