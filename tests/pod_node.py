@@ -73,8 +73,9 @@ class Objects:
 class Node:
     """One node: agent, machine and a way to look at the API."""
 
-    def __init__(self, api: ApiProcess, machine: PodMachine, objects: Objects, folder: Path) -> None:
-        self._api, self.machine, self.objects, self.folder = api, machine, objects, folder
+    def __init__(self, api: ApiProcess, machine: PodMachine, network: OwnNamespace, objects: Objects) -> None:
+        self._api, self.machine, self.network, self.objects = api, machine, network, objects
+        self.folder = machine.folder
 
     async def create(self, *containers: dict[str, Any], **spec: Any) -> None:
         body = {
@@ -185,7 +186,7 @@ async def node(api: ApiProcess, folder: Path, network: OwnNamespace, *, dies: bo
         effects = Effects(client, machine, SystemClock(), time.time, random.random)
         task = asyncio.ensure_future(PodAgent("node-a", ("192.0.2.1",), effects).run())
         try:
-            yield Node(api, machine, objects, folder)
+            yield Node(api, machine, network, objects)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

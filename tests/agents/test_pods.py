@@ -37,7 +37,7 @@ class Api:
         elif method == "DELETE":
             self.gone.append(path.rsplit("/", maxsplit=1)[-1])
         self.heard.set()
-        return b"{}"
+        return b'{"metadata": {"resourceVersion": "7"}}'
 
 
 class Machine:
@@ -50,6 +50,7 @@ class Machine:
         self.ends: dict[str, asyncio.Future[Ended]] = {}
         self.removed: list[str] = []
         self.recalled: list[str] = []
+        self.released: list[str] = []
 
     async def prepare(self, pod: NodePod) -> tuple[str, ...]:
         if (fault := self.faults.get(f"prepare {pod.metadata.name}")) is not None:
@@ -80,6 +81,9 @@ class Machine:
 
     async def probe(self, pod: NodePod, container: Container, probe: Probe) -> str:
         raise RuntimeError("a bug")
+
+    async def release(self, pod: NodePod) -> None:
+        self.released.append(pod.metadata.name)
 
     async def remove(self, pod: NodePod) -> None:
         self.removed.append(pod.metadata.name)
@@ -228,5 +232,21 @@ def test_a_probe_that_is_a_fault_of_ours_counts_as_a_failure() -> None:
         node.give(named("web", container(readinessProbe=probe)))
         await node.until(lambda: bool(node.told("Unhealthy")))
         assert node.told("Unhealthy") == ["Readiness probe failed: a bug"]
+
+    play(story)
+
+
+def test_a_pod_that_has_ended_lets_go_of_what_it_had_and_stays_known() -> None:
+    async def story(node: Node) -> None:
+        node.give(named("job", restartPolicy="Never"))
+        await node.until(lambda: node.phase("job") == "Running")
+        assert [one.metadata.name for one in node.agent.present()] == ["job"]
+        node.machine.ends["job-uid"].set_result(Ended(0, "Completed"))
+        await node.until(lambda: node.machine.released == ["job"] and node.phase("job") == "Succeeded")
+        assert node.agent.present() == []
+        assert [one.metadata.name for one in node.agent.pods()] == ["job"]
+        assert node.machine.removed == []
+        status = {one["type"]: one["status"] for one in node.api.statuses["job"]["conditions"]}
+        assert status["PodReadyToStartContainers"] == "False"
 
     play(story)

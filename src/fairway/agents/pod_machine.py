@@ -75,5 +75,8 @@ class Machine(Protocol):
     async def probe(self, pod: NodePod, container: Container, probe: Probe) -> str:
         """Ask once; returns what is wrong, empty when nothing is."""
 
+    async def release(self, pod: NodePod) -> None:
+        """Let go of everything of a pod that has ended, but its logs."""
+
     async def remove(self, pod: NodePod) -> None:
         """Take everything of the pod away."""

@@ -35,6 +35,7 @@ RETRY: Final = 1.0
 LONGEST_RETRY: Final = 16.0
 REFRESH: Final = 20.0
 """Seconds between two looks at what a pod's volumes are made of."""
+TERMINAL: Final = ("Succeeded", "Failed")
 LONGEST_HOOK: Final = 3600.0
 STARTED_AND_ENDED: Final = 128
 """Exit code of a container whose program could not be run (containerd's StartError)."""
@@ -85,6 +86,10 @@ class PodAgent:
         """Those that are on this node now."""
         return [worker.life.pod for worker in self._workers.values()]
 
+    def present(self) -> list[NodePod]:
+        """Those that have, or will have, a network."""
+        return [worker.life.pod for worker in self._workers.values() if worker.occupies]
+
     # -- sink
 
     def replace(self, objects: Sequence[NodePod], kept: Collection[ObjectName]) -> None:
@@ -108,7 +113,7 @@ class PodAgent:
         uid = pod.metadata.uid
         worker = self._workers.get(uid)
         if worker is None:
-            others = [one.life.pod for one in self._workers.values() if one.occupies]
+            others = self.present()
             worker = Worker(pod, self._host_ips, self._effects, self._teller)
             if pod.status.start_time is None:
                 worker.rejection = rejection(pod, others)
@@ -147,13 +152,15 @@ class Worker:
         self._is_known = True
         """The API still has the pod."""
         self._preparing: asyncio.Task[None] | None = None
+        """The making or, when the pod has ended, the taking away of what it has."""
         self.rejection: Rejection | None = None
         """Why the node does not take the pod."""
 
     @property
     def occupies(self) -> bool:
         """It has, or will have, what only one pod of a node can have."""
-        return self.rejection is None and not self.life.is_removed and not self.life.has_ended
+        has_ended = self.life.has_ended or self.life.pod.status.phase in TERMINAL
+        return self.rejection is None and not self.life.is_removed and not has_ended
 
     # -- what others tell
 
@@ -176,7 +183,7 @@ class Worker:
     async def run(self) -> None:
         """Until the pod is gone."""
         life = self.life
-        if life.pod.status.phase in ("Succeeded", "Failed"):
+        if life.pod.status.phase in TERMINAL:
             # It ended before this agent began; only its removal is left to do.
             life.fail("", "")
             self._effects.machine.recall(life.pod)
@@ -191,16 +198,21 @@ class Worker:
         else:
             self._preparing = self._spawn(self._prepare())
             self._spawn(self._keep_fresh())
+        is_released = self.rejection is not None
         try:
             while not life.is_removed:
                 self._woken.clear()
                 for action in life.poll(self._effects.wall()):
                     self._perform(action)
                 await self._write_status()
+                if life.is_over and not life.is_leaving and not is_released:
+                    is_released = True
+                    self._preparing = self._spawn(self._effects.machine.release(life.pod))
                 if not life.is_removed:
                     await self._rest()
             if self._preparing is not None:
-                self._preparing.cancel()
+                if not is_released:
+                    self._preparing.cancel()
                 await asyncio.gather(self._preparing, return_exceptions=True)
             await self._remove()
         finally:

@@ -183,7 +183,8 @@ def pod_part(node: NodeParts) -> list[Work]:
 
     async def sweep() -> None:
         await node.pods.reflector.wait_synced()
-        await node.pod_network.keep({pod.metadata.uid for pod in node.pods.pods()})
+        await node.pod_network.keep({pod.metadata.uid for pod in node.pods.present()})
+        await node.machine.keep({pod.metadata.uid for pod in node.pods.pods()})
         await asyncio.get_running_loop().create_future()
 
     return [node.pods.run(), sweep(), node.host_ports.run()]

@@ -123,6 +123,11 @@ class PodLife:
             return True
         return all(isinstance(one.state, Terminated) and not self._may_restart(one) for one in self.of_role(Role.MAIN))
 
+    @property
+    def is_over(self) -> bool:
+        """It has ended, and nothing of it runs any more."""
+        return self.has_ended and not any(record.is_alive for record in self.records.values())
+
     # -- events
 
     def admitted(self) -> None:

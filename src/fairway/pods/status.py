@@ -148,7 +148,7 @@ def _sorted(records: list[Record]) -> list[Record]:
 def _conditions(life: PodLife, phase: str, now: float) -> list[Tree]:
     containers = _containers_ready(life, phase)
     verdicts = {
-        "PodReadyToStartContainers": Verdict(life.is_admitted and not life.is_removed),
+        "PodReadyToStartContainers": Verdict(life.is_admitted and not life.is_removed and not life.is_over),
         "Initialized": _initialized(life, phase),
         "Ready": _ready(life, containers),
         "ContainersReady": containers,

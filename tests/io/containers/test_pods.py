@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -303,5 +304,24 @@ def test_nothing_stays_of_a_pod_that_is_gone(api: ApiProcess) -> None:
         await one.delete(1)
         await one.until_gone()
         assert traces(one.folder, uid) == []
+
+    play(api, story)
+
+
+def test_of_a_pod_that_has_ended_its_logs_alone_stay(api: ApiProcess) -> None:
+    mounts = [{"name": "memory", "mountPath": "/m"}]
+
+    async def story(one: Node) -> None:
+        volumes = [{"name": "memory", "emptyDir": {"medium": "Memory"}}]
+        await one.create(shell("echo done", volumeMounts=mounts), volumes=volumes, restartPolicy="Never")
+        pod = await one.until(lambda pod: pod["status"]["phase"] == "Succeeded")
+        uid = pod["metadata"]["uid"]
+        async with asyncio.timeout(10):
+            while one.network.names:  # noqa: ASYNC110 - the kernel is asked, as an operator would
+                await asyncio.sleep(0.02)
+        assert traces(one.folder, uid) == [str(one.folder / "logs" / uid)]
+        assert await one.said(pod) == "done\n"
+        with pytest.raises(OSError, match="has ended"):
+            await one.machine.streams.dial(one.target(pod), 80)
 
     play(api, story)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 
 from fairway.agents.pod_machine import Ended, Findings, PrepareError, Started, StartError
 from fairway.io.containers.asking import Asked, ask_grpc, ask_http, ask_tcp
-from fairway.io.containers.grants import groups, hierarchies, machine_grants, memory_group, was_out_of_memory
+from fairway.io.containers.grants import groups, hierarchies, machine_grants, was_out_of_memory
 from fairway.io.containers.known import KnownPod
 from fairway.io.containers.logs import Log
 from fairway.io.containers.rootfs import RootFiles
@@ -83,7 +83,7 @@ class PodMachine:
     """Runs the pods of one node."""
 
     def __init__(self, folder: Path, node: NodeFacts, offer: Offer, network: PodNetwork, objects: ObjectReader) -> None:
-        self._folder, self._node, self._offer = folder, node, offer
+        self.folder, self._node, self._offer = folder, node, offer
         self._network, self._objects = network, objects
         self._grants = machine_grants()
         self._files = RootFiles(folder / "fs")
@@ -114,7 +114,7 @@ class PodMachine:
 
     async def keep(self, uids: Collection[str]) -> None:
         """Take away what pods left that went while nobody looked."""
-        logs = self._folder / "logs"
+        logs = self.folder / "logs"
         known = {*self._volumes.known(), *self._sandboxes.known()}
         known |= {path.name for path in logs.iterdir()} if logs.is_dir() else set()
         for uid in sorted(known - {*uids, *self._pods}):
@@ -151,7 +151,7 @@ class PodMachine:
         found = {}
         for status in pod.status.all_containers:
             run = status.container_id.rpartition("-")[2]
-            path = self._folder / "logs" / pod.metadata.uid / f"{status.name}-{run}.log"
+            path = self.folder / "logs" / pod.metadata.uid / f"{status.name}-{run}.log"
             if path.exists():
                 found[status.name] = Log(path)
                 found[status.name].close()
@@ -204,7 +204,7 @@ class PodMachine:
             await self._runc.remove(old)
             self._files.remove(old.name)
             known.ids.remove(old.name)
-        path = self._folder / "logs" / pod.metadata.uid / f"{container.name}-{run}.log"
+        path = self.folder / "logs" / pod.metadata.uid / f"{container.name}-{run}.log"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             made = await self._runc.start(name, tree, Log(path), stdin=bool(container.stdin))
@@ -212,7 +212,6 @@ class PodMachine:
             self._files.remove(name)
             known.ids.remove(name)
             raise StartError("StartError", str(error)) from None
-        made.memory_group = memory_group(made.pid)
         known.containers[container.name] = made
         known.waiting.pop(container.name, None)
         return Started(name, (*cuts_of_pod(pod), *(cut.message for cut in cuts)))
@@ -273,7 +272,7 @@ class PodMachine:
         )
         bare = NodePod(pod.metadata)
         tree, _ = config(bare, spec, prepared)
-        path = self._folder / "logs" / pod.metadata.uid / f".{PAUSE}.log"
+        path = self.folder / "logs" / pod.metadata.uid / f".{PAUSE}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             known.pause = await self._runc.start(name, tree, Log(path))
@@ -358,30 +357,44 @@ class PodMachine:
         vantage = known.namespace if self._offer.probes_inside else ""
         return Asked(pod, container, next(iter(known.addresses), "127.0.0.1"), vantage)
 
+    async def release(self, pod: NodePod) -> None:
+        known = self._pods.get(pod.metadata.uid)
+        if known is None:
+            return
+        await self._end_containers(known)
+        known.namespace = ""
+        await asyncio.to_thread(self._remove_files, pod.metadata.uid, but_logs=True)
+        await self._network.detach(pod)
+
     async def remove(self, pod: NodePod) -> None:
         await self._end(pod.metadata.uid)
         await asyncio.to_thread(self._remove_files, pod.metadata.uid)
         await self._network.detach(pod)
 
     async def _end(self, uid: str) -> None:
-        """Containers and their roots."""
         known = self._pods.pop(uid, None)
-        if known is None:
-            return
+        if known is not None:
+            await self._end_containers(known)
+
+    async def _end_containers(self, known: KnownPod) -> None:
+        """And their roots. A container without a name is one of which nothing is left."""
         pause = [known.pause] if known.pause is not None else []
         for running in [one for one in (*known.containers.values(), *pause) if one.name]:
             await self._runc.remove(running)
+            running.name = ""
         for name in known.ids:
             self._files.remove(name)
+        known.ids.clear()
 
-    def _remove_files(self, uid: str) -> None:
+    def _remove_files(self, uid: str, *, but_logs: bool = False) -> None:
         for group in groups(f"fw-{uid}-*"):
             with contextlib.suppress(OSError):
                 group.rmdir()  # of a process that died; runc removes the others
         self._tokens.forget(uid)
         self._volumes.remove(uid)
         self._sandboxes.remove(uid)
-        shutil.rmtree(self._folder / "logs" / uid, ignore_errors=True)
+        if not but_logs:
+            shutil.rmtree(self.folder / "logs" / uid, ignore_errors=True)
 
 
 def _remove_groups() -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fairway.io.containers.console import ConsoleSocket, resize, write_all
+from fairway.io.containers.grants import memory_group
 from fairway.io.containers.logs import Log
 from fairway.io.containers.syscalls import adopt_orphans
 from fairway.io.http.streams import Terminal
@@ -92,6 +93,8 @@ class Runc:
             raise
         made = Container(name, pid, log, asyncio.get_running_loop().create_future(), into)
         made.console = os.dup(outputs[0]) if len(outputs) == 1 else None
+        # Before the start: one that dies at once has no groups that can be looked up.
+        made.memory_group = memory_group(pid)
         _watch(made)
         readers = [await _read_pipe(made, one, kind) for one, kind in zip(outputs, ("stdout", "stderr"), strict=False)]
         try:

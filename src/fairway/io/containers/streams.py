@@ -39,7 +39,10 @@ class Streams:
             raise OSError(str(error)) from None
 
     async def dial(self, target: Target, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await dial(self._known(target).namespace, "127.0.0.1", port)
+        known = self._known(target)
+        if not known.namespace:
+            raise OSError(f"pod {target.pod} has ended")
+        return await dial(known.namespace, "127.0.0.1", port)
 
     def presence(self, target: Target) -> Presence:
         known = self._find(target)
