@@ -18,7 +18,13 @@ PEERS = _CLONE / ".peers" / "bin"
 
 def image_table(flags: Iterable[str] = ()) -> dict[str, Image]:
     """All images; each flag is `NAME=PATH` of a program. Raises ConfigError for one that is not."""
-    layers = {path.name: str(path) for folder in reversed(FOLDERS) if folder.is_dir() for path in folder.iterdir()}
+    layers = {
+        path.name: str(path)
+        for folder in reversed(FOLDERS)
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if path.is_dir()
+    }
     real = str(PEERS / "agnhost") if (PEERS / "agnhost").is_file() else ""
     found = {**TABLE, "agnhost": agnhost(real, _package())}
     for flag in flags:
