@@ -20,15 +20,18 @@ import yaml
 class ApiProcess:
     """One server; `kill` and start again on the same folder."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, inside: tuple[str, ...] = ()) -> None:
+        """`inside` is a command that runs the server in a world of its own (`unshare …`)."""
         self.folder = folder
         self._flags = flags
+        self._inside = inside
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[str]:
         config = self.folder / "kubeconfig"
         config.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "fairway.cli.main", "apiserver", "--data", str(self.folder / "data")]
+        command = [*self._inside, sys.executable, "-m", "fairway.cli.main", "apiserver"]
+        command += ["--data", str(self.folder / "data")]
         command += ["--listen", "127.0.0.1:0", "--kubeconfig", str(config), "--controllers", "none", *self._flags]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
@@ -42,7 +45,8 @@ class ApiProcess:
         return process
 
     def connect(self) -> http.client.HTTPSConnection:
-        context = ssl.create_default_context(cafile=str(self.folder / "data" / "pki" / "ca.crt"))
+        seen = f"/proc/{self.process.pid}/root{self.folder}"  # as the server sees it
+        context = ssl.create_default_context(cafile=f"{seen}/data/pki/ca.crt")
         return http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=30)
 
     def headers(self) -> dict[str, str]:
@@ -78,8 +82,8 @@ class ApiProcess:
 
 
 @contextmanager
-def running(folder: Path, *flags: str) -> Iterator[ApiProcess]:
-    server = ApiProcess(folder, *flags)
+def running(folder: Path, *flags: str, inside: tuple[str, ...] = ()) -> Iterator[ApiProcess]:
+    server = ApiProcess(folder, *flags, inside=inside)
     try:
         yield server
     finally:

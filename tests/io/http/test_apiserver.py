@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,6 +133,31 @@ def test_client_that_does_not_read_hinders_nobody(server: ApiProcess) -> None:
     assert [read_event(response)["object"]["metadata"]["name"] for _ in range(40)] == [f"m-{n}" for n in range(40)]
     stuck.close()
     reader.close()
+
+
+def test_full_disk_is_said_and_nothing_is_half_written(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    mounted = f'mount -t tmpfs -o size=6m tmpfs {data} && exec "$@"'
+    inside = ("unshare", "--mount", "--propagation", "private", "sh", "-c", mounted, "sh")
+    large = {"data": {"k": "x" * 100_000}}
+    with running(tmp_path, inside=inside) as server:
+        accepted: set[str] = set()
+        refused: set[str] = set()
+        for number in range(80):
+            code, answer = server.call("POST", MAPS, {**config_map(f"m-{number}"), **large})
+            (accepted if code == 201 else refused).add(f"m-{number}")
+            if code != 201:
+                assert (code, answer["reason"]) == (500, "InternalError")
+                assert "database or disk is full" in answer["message"]
+        assert accepted
+        assert len(refused) > 10
+        assert accepted == {n for n in names(server) if n.startswith("m-")}
+
+        more = ["nsenter", "-t", str(server.process.pid), "--mount", "mount", "-o", "remount,size=64m", str(data)]
+        subprocess.run(more, check=True)
+        assert server.call("POST", MAPS, config_map("m-later"))[0] == 201
+        assert accepted | {"m-later"} == {n for n in names(server) if n.startswith("m-")}
 
 
 def test_nobody_is_let_in_without_credentials(server: ApiProcess) -> None:
