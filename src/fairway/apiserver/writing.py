@@ -176,13 +176,31 @@ def replace(call: Call, obj: Json, update: Update, manager: Manager) -> Written:
     entry, old = found
     uid = meta.get("uid")
     if uid and uid != old["metadata"].get("uid"):
-        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old['metadata'].get('uid')}"
-        if not resource.namespaced:
-            where = f"/registry/{'minions' if resource.kind == 'Node' else resource.plural}/{update.name}"
-            why = f"StorageError: invalid object, Code: 4, Key: {where}, ResourceVersion: 0, AdditionalErrorMsg: {why}"
+        why = (
+            f"StorageError: invalid object, Code: 4, Key: {_etcd_key(call, update.name)}, ResourceVersion: 0, "
+            f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: "
+            f"{old['metadata'].get('uid')}"
+        )
         raise errors.conflict(resource.plural, resource.group, update.name, why)
     managed.record(obj, managed.updated(old, obj, resource.type, manager, call.time, _reset(call, update)))
     return finish(call, obj, entry, old, update)
+
+
+_ETCD_FOLDERS = {
+    "nodes": "minions",
+    "services": "services/specs",
+    "endpoints": "services/endpoints",
+    "replicationcontrollers": "controllers",
+    "ingresses": "ingress",
+    "customresourcedefinitions": "apiextensions.k8s.io/customresourcedefinitions",
+}
+
+
+def _etcd_key(call: Call, name: str) -> str:
+    """Where the real server would keep an object: some of its words name the place."""
+    resource = call.resource
+    folder = f"{resource.group}/{resource.plural}" if resource.custom else resource.plural
+    return f"/registry/{_ETCD_FOLDERS.get(folder, folder)}/{call.key(name)}"
 
 
 def _create_by_put(call: Call, obj: Json, update: Update, manager: Manager) -> Written:
@@ -210,7 +228,7 @@ def finish(call: Call, obj: Json, entry: Entry, old: Json, update: Update) -> Wr
     if given in (None, "", "0"):
         if strategy.needs_version and not update.status:
             error = invalid("metadata.resourceVersion", 0, "must be specified for an update")
-            run_invalid(resource, update.name, [error])
+            raise errors.invalid(resource.plural, resource.group, update.name, [error])
     elif not given.isdigit():
         raise errors.plain_internal(f'strconv.ParseUint: parsing "{given}": invalid syntax')
     elif int(given) != entry.version:
@@ -224,8 +242,9 @@ def finish(call: Call, obj: Json, entry: Entry, old: Json, update: Update) -> Wr
         strategy.begin_update(call, obj, old)
         strategy.prepare_update(call, obj, old)
         errs = validate_meta_update(resource, obj, old) + strategy.validate_update(call, obj, old)
-        call.warn(*strategy.warnings(call, obj, old))
     run_invalid(resource, update.name, errs)
+    if not update.status:
+        call.warn(*strategy.warnings(call, obj, old))
     return _store_update(call, obj, old, update)
 
 

@@ -303,6 +303,10 @@ class DaemonSetStrategy(WorkloadStrategy):
         if spec.get("revisionHistoryLimit") is None:
             spec["revisionHistoryLimit"] = 10
 
+    def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
+        out = immutable(obj["spec"].get("selector"), old["spec"].get("selector"), "spec.selector")
+        return out + self.validate(call, obj)
+
     def prepare_status(self, call: Call, obj: Json, old: Json) -> None:
         super().prepare_status(call, obj, old)
         number = (old["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION, "1")
