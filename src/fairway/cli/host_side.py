@@ -24,7 +24,7 @@ async def keep_ways_in(settings: ClusterSettings, manager: Manager) -> None:
     """Routes to Services, as Services, endpoints and nodes say: of what the controllers follow. Until cancelled."""
     import random
 
-    from fairway.agents.announcer import Announcer
+    from fairway.agents.announcer import KINDS, Announcer
     from fairway.agents.upkeep import Timing, Upkeep
     from fairway.announce.routes import CONTAINERS, Ranges
     from fairway.io.host.clock import SystemClock
@@ -32,8 +32,12 @@ async def keep_ways_in(settings: ClusterSettings, manager: Manager) -> None:
 
     with route_table(settings) as routes:
         upkeep = Upkeep("routes to Services", CONTAINERS, routes, Timing(SystemClock(), random.random))
-        announcer = Announcer(manager.view, Ranges(settings.service_ranges, settings.balancer_ranges), upkeep)
         await manager.has_started.wait()
+        missing = [kind.plural for kind in KINDS if not manager.view.cache(kind).has_synced]
+        if missing:
+            log.warning("msg='no route to Services: no controller runs that follows %s'", ", ".join(missing))
+            await asyncio.get_running_loop().create_future()
+        announcer = Announcer(manager.view, Ranges(settings.service_ranges, settings.balancer_ranges), upkeep)
         announcer.open()
         await upkeep.run()
 
