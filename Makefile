@@ -37,7 +37,7 @@ bench-cluster: setup ## `fairway up`: time until ready, memory, 100 pods, a new 
 	@$(PY) bench/cluster.py $(ARGS)
 
 bench-dns: setup ## the DNS server beside CoreDNS: CPU a query, memory, start, change to answer
-	@$(PY) bench/dns.py $(ARGS)
+	@$(PY) bench/dns.py --write $(ARGS)
 
 peers: setup    ## the real kube-proxy, kube-apiserver and others, from their Go modules, into .peers/
 	@tools/peers .peers $(ARGS)

@@ -1,6 +1,8 @@
 """The DNS server, and CoreDNS beside it if it is there, in one run: CPU time a query, memory, start, change to answer.
 
-usage: bench/dns.py [--services 1000] [--services 50000] [--seconds 5] [--peers .peers]
+usage: bench/dns.py [--size 1000] [--size 10000+50000] [--seconds 5] [--peers .peers] [--write]
+A size is a number of Services, perhaps with a number of pods, whose names are then verified. `--write` puts the table
+into docs/performance.md.
 Runs in a private network namespace with a stub API server; needs root and dnsperf. The server is pinned to one core and
 dnsperf to another; CPU time a query is what compares, since dnsperf itself tops out near 120,000 a second.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import re
 import socket
 import statistics
@@ -28,18 +31,19 @@ from urllib.parse import parse_qs, urlparse
 HEADLESS = 10
 """Every tenth Service."""
 ENDPOINTS = 5
-API_PORT, DNS_PORT = 18001, 1053
+API_PORT, DNS_PORT, UPSTREAM_PORT = 18001, 1053, 18053
 KINDS = {
     "/api/v1/services": ("v1", "Service"),
     "/api/v1/namespaces": ("v1", "Namespace"),
     "/apis/discovery.k8s.io/v1/endpointslices": ("discovery.k8s.io/v1", "EndpointSlice"),
+    "/api/v1/pods": ("v1", "Pod"),
 }
 SLICES = "/apis/discovery.k8s.io/v1/endpointslices"
 COREFILE = """.:{port} {{
     errors
     kubernetes cluster.local in-addr.arpa ip6.arpa {{
         endpoint http://127.0.0.1:{api}
-        pods insecure
+        pods {pods}
         fallthrough in-addr.arpa ip6.arpa
         ttl 30
     }}
@@ -48,8 +52,13 @@ COREFILE = """.:{port} {{
         disable denial cluster.local
     }}
     loadbalance
+    forward . 127.0.0.1:{upstream}
 }}
 """
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+MARK = re.compile(r"<!-- dns -->.*<!-- /dns -->", re.DOTALL)
+OUTSIDE = 200
+"""Names outside the cluster that are asked for: after the first time they are answered from the cache."""
 
 
 def cluster_ip(number: int) -> str:
@@ -83,14 +92,33 @@ def slice_of(number: int, version: str = "1", shift: int = 0) -> dict[str, Any]:
     }
 
 
+def pod(number: int) -> dict[str, Any]:
+    address = f"10.{128 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+    meta = {"name": f"pod-{number}", "namespace": "scale", "uid": f"p{number}", "resourceVersion": "1"}
+    status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
+    return {"kind": "Pod", "apiVersion": "v1", "metadata": meta, "status": status}
+
+
+def serve_upstream() -> None:
+    """Every name has one address, for a minute."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", UPSTREAM_PORT))
+    record = b"\xc0\x0c\0\1\0\1\0\0\x0e\x10\0\4\xc0\0\2\1"
+    while True:
+        data, client = sock.recvfrom(4096)
+        end = data.index(b"\0", 12) + 5
+        sock.sendto(data[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + data[12:end] + record, client)
+
+
 class StubApi:
     """Lists and watches over plain HTTP."""
 
-    def __init__(self, services: int) -> None:
+    def __init__(self, services: int, pods: int) -> None:
         objects = {
             "/api/v1/services": [service(i) for i in range(1, services + 1)],
             "/api/v1/namespaces": [_namespace(name) for name in ("default", "scale")],
             SLICES: [slice_of(i) for i in range(1, services + 1)],
+            "/api/v1/pods": [pod(i) for i in range(1, pods + 1)],
         }
         self.bodies = {path: _list(path, items) for path, items in objects.items()}
         self.watchers: dict[str, list[Any]] = {path: [] for path in KINDS}
@@ -196,6 +224,9 @@ def questions(services: int) -> Iterator[tuple[str, list[str]]]:
     yield "NXDOMAIN", [f"svc-{i}.{suffix}.{suffix} A" for i in plain]
     yield "headless", [f"svc-{i}.{suffix} A" for i in headless]
     yield "SRV", [f"_http._tcp.svc-{i}.{suffix} SRV" for i in plain]
+    yield "outside, cached", [f"host-{i}.example.org A" for i in range(OUTSIDE)]
+    search = (f"{suffix}.", "svc.cluster.local.", "cluster.local.", "")
+    yield "search list", [f"host-{i % OUTSIDE}.example.org.{end} A" for i in range(5000) for end in search]
     yield "PTR", [".".join(reversed(cluster_ip(i).split("."))) + ".in-addr.arpa PTR" for i in plain]
 
 
@@ -211,13 +242,16 @@ def until(check: Callable[[], bool], seconds: float) -> float:
             sys.exit("the server does not answer")
 
 
-def measure(program: Program, services: int, seconds: int) -> dict[str, Any]:
+def measure(program: Program, size: str, seconds: int) -> dict[str, Any]:
     """One server, one size."""
-    api = StubApi(services)
-    found: dict[str, Any] = {"server": program.name, "services": services}
+    services, pods = (int(text or 0) for text in size.partition("+")[::2])
+    api = StubApi(services, pods)
+    threading.Thread(target=serve_upstream, daemon=True).start()
+    found: dict[str, Any] = {"server": program.name, "size": size}
     with tempfile.TemporaryDirectory() as folder:
         corefile = Path(folder, "Corefile")
-        corefile.write_text(COREFILE.format(port=DNS_PORT, api=API_PORT))
+        mode = "verified" if pods else "insecure"
+        corefile.write_text(COREFILE.format(port=DNS_PORT, api=API_PORT, pods=mode, upstream=UPSTREAM_PORT))
         command = ["taskset", "-c", "0", *(str(corefile) if word == "COREFILE" else word for word in program.command)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -248,7 +282,8 @@ def changes(api: StubApi, services: int) -> Iterator[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--services", type=int, action="append")
+    parser.add_argument("--size", action="append")
+    parser.add_argument("--write", action="store_true")
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--peers", default=".peers")
     parser.add_argument("--inside", nargs=2, help=argparse.SUPPRESS)
@@ -259,19 +294,24 @@ def main() -> None:
         programs.append(Program("coredns", [str(coredns.resolve()), "-conf", "COREFILE"]))
     if options.inside:
         chosen = next(p for p in programs if p.name == options.inside[0])
-        sys.stdout.write(json.dumps(measure(chosen, int(options.inside[1]), options.seconds)) + "\n")
+        sys.stdout.write(json.dumps(measure(chosen, options.inside[1], options.seconds)) + "\n")
         sys.stdout.flush()
         os._exit(0)  # the stub's watchers wait for ever
-    rows = [_in_namespace(p, services, options) for services in options.services or (1000, 50000) for p in programs]
-    _print(rows)
+    sizes = options.size or ("1000", "10000+50000", "50000")
+    table = _table([_in_namespace(p, size, options) for size in sizes for p in programs])
+    sys.stdout.write(table)
+    if options.write:
+        about = f"Linux {os.uname().release}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
+        text = f"<!-- dns -->\n{about}; {options.seconds} s a row\n\n{table}<!-- /dns -->"
+        PAGE.write_text(MARK.sub(lambda _: text, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def _in_namespace(program: Program, services: int, options: argparse.Namespace) -> dict[str, Any]:
+def _in_namespace(program: Program, size: str, options: argparse.Namespace) -> dict[str, Any]:
     name = f"bench-dns-{os.getpid()}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
         subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        inside = ["--inside", program.name, str(services), "--seconds", str(options.seconds), "--peers", options.peers]
+        inside = ["--inside", program.name, size, "--seconds", str(options.seconds), "--peers", options.peers]
         command = ["ip", "netns", "exec", name, sys.executable, __file__, *inside]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -280,11 +320,12 @@ def _in_namespace(program: Program, services: int, options: argparse.Namespace) 
         subprocess.run(["ip", "netns", "del", name], check=True)
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
-    keys = list(rows[0])
-    sys.stdout.write("| " + " | ".join(keys) + " |\n|" + "---|" * len(keys) + "\n")
-    for row in rows:
-        sys.stdout.write("| " + " | ".join(str(row[key]) for key in keys) + " |\n")
+def _table(rows: list[dict[str, Any]]) -> str:
+    """A column for each server and size."""
+    heads = [f"{row['server']} {row['size']}" for row in rows]
+    lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(rows) + 1) + "|"]
+    lines += [f"| {key} | " + " | ".join(f"{row[key]:,}" for row in rows) + " |" for key in list(rows[0])[2:]]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
