@@ -65,6 +65,12 @@ class Running:
         reply = self.ask(name)
         return reply is not None and address in str(reply.answer)
 
+    def serves(self, port: int) -> bool:
+        try:
+            return self.get(port, "/")[0] == 404
+        except OSError:
+            return False
+
     def get(self, port: int, path: str) -> tuple[int, str]:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
@@ -105,6 +111,34 @@ def test_health_readiness_and_metrics_under_corednss_names(running: Running) -> 
     assert f'coredns_dns_requests_total{{{labels},proto="tcp",family="1",type="A"}} 1' in text
     assert f'coredns_dns_responses_total{{{labels},rcode="NOERROR",plugin="hosts"}}' in text
     assert "coredns_dns_request_duration_seconds_bucket" in text
+
+
+def test_after_a_reload_pages_are_served_where_the_new_file_says(running: Running) -> None:
+    old, (running.ready,) = running.ready, free_ports(1)
+    running.write("10.0.0.1 a.test")
+    running.process.send_signal(signal.SIGUSR1)
+    eventually(lambda: running.serves(running.ready), "not served at the new address")
+    eventually(lambda: not running.serves(old), "still served at the old address")
+    assert running.serves(running.health)
+
+
+def test_explain_says_what_a_running_server_answers(running: Running) -> None:
+    command = [
+        FAIRWAY,
+        "explain",
+        "dns",
+        "--conf",
+        running.corefile,
+        "--server",
+        f"127.0.0.1:{running.port}",
+        "a.test.",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"127.0.0.1:{running.port} answers the same" in done.stdout
+    running.write("10.0.0.9 a.test")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert f"127.0.0.1:{running.port} answers NOERROR; A 10.0.0.1" in done.stdout
 
 
 def test_reloading_under_load_loses_no_query(running: Running) -> None:

@@ -54,7 +54,9 @@ class Listener(Protocol):
 
 
 class HttpServer(Protocol):
-    """Serves a few pages."""
+    """Serves a few pages by their paths."""
+
+    pages: dict[str, Callable[[], tuple[int, str, bytes]]]
 
     async def start(self) -> None: ...
 

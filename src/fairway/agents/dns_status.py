@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -11,6 +13,9 @@ from fairway.config import corefile_settings as config
 from fairway.dns.chain import Chain
 from fairway.dns.metrics import Exposition, Labels, Metrics
 from fairway.dns.plugin_metrics import server_labels, write_plugins
+from fairway.values.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 Page = Callable[[], tuple[int, str, bytes]]
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -23,14 +28,16 @@ class StatusPages:
         self._agent = agent
         self._metrics = metrics
         self._world = world
-        self._servers: list[HttpServer] = []
+        self._servers: dict[str, HttpServer] = {}
+        self._renewal: asyncio.Future[None] | None = None
         self._was_ready = False
         self.is_lame = False
         self.collectors: list[Callable[[Metrics], None]] = []
         """Bring counts from elsewhere up to date before they are shown."""
 
     async def start(self) -> None:
-        """Serve what the present Corefile asks for. Raises ConfigError when an address cannot be had."""
+        """Serve what the present Corefile asks for; after a reload again. Raises ConfigError for an address that cannot
+        be had."""
         pages: dict[str, dict[str, Page]] = {}
         for settings in self._plugins():
             match settings:
@@ -40,13 +47,29 @@ class StatusPages:
                     pages.setdefault(settings.address, {})["/ready"] = self.ready
                 case config.PrometheusSettings():
                     pages.setdefault(settings.address, {})["/metrics"] = self.metrics
+        for address in [address for address in self._servers if address not in pages]:
+            with suppress(Exception):
+                await self._servers.pop(address).close()
         for address, found in pages.items():
+            if address in self._servers:
+                self._servers[address].pages = found
+                continue
             server = self._world.http(address, found)
             await server.start()
-            self._servers.append(server)
+            self._servers[address] = server
+
+    def renew(self, _generation: object) -> None:
+        """`start` after a reload, soon: what cannot be had is said, and the rest is served."""
+        self._renewal = asyncio.ensure_future(self._renewed())
+
+    async def _renewed(self) -> None:
+        try:
+            await self.start()
+        except ConfigError as error:
+            log.error("msg='a page is not served' error='%s'", error)
 
     async def close(self) -> None:
-        for server in self._servers:
+        for server in self._servers.values():
             with suppress(Exception):
                 await server.close()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fairway.agents.corefile_feed import CorefileSink
     from fairway.agents.dns import DnsAgent
     from fairway.config.corefile_settings import CorefileSettings
-    from fairway.explain.dns import NameAnswer
+    from fairway.explain.dns import NameAnswer, NameStep
     from fairway.io.dns.world import RealWorld
 
 USAGE = """usage: fairway dns [--conf COREFILE | --configmap NAMESPACE/NAME] [--check] [--dns.port PORT] [--quiet]
@@ -55,17 +55,19 @@ def run(arguments: Sequence[str]) -> int:
         return runner.run(_run(path, flags))
 
 
-EXPLAIN_USAGE = """usage: fairway explain dns [--conf COREFILE] [--from NAMESPACE] [--type TYPE] [-o json] NAME
+EXPLAIN_USAGE = """usage: fairway explain dns [--conf COREFILE] [--from NAMESPACE] [--type TYPE] [--server ADDRESS]
+                           [-o json] NAME
 
   NAME              as a program would ask for it; a dot at its end keeps the search list out
   --from NAMESPACE  of the pod that asks; default "default"
   --type TYPE       A, AAAA, SRV, PTR …; default A, or PTR for an address
+  --server ADDRESS  a running server to ask the same: does it say so, and from its cache?
 """
 
 
 def explain(arguments: Sequence[str]) -> int:
     """What a name is answered with and why; exit code 1 when it is not."""
-    flags: dict[str, str] = {"conf": "Corefile", "from": "default", "type": "", "output": "text"}
+    flags: dict[str, str] = {"conf": "Corefile", "from": "default", "type": "", "server": "", "output": "text"}
     names: list[str] = []
     words = list(arguments)
     while words:
@@ -110,12 +112,36 @@ async def _explain(flags: dict[str, str], names: list[str]) -> int:
             text = to_text(reverse_name(address)) if address is not None else name
             rtype = RRType[kind] if kind else RRType.PTR if address is not None else RRType.A
             answer = await explain_name(text, rtype, client, generation.chains)
+            if flags["server"]:
+                steps = [await _asked(step, flags["server"]) for step in answer.steps]
+                answer = msgspec.structs.replace(answer, steps=tuple(steps))
             failed |= answer.verdict in {"missing", "failed"}
             is_json = flags["output"] == "json"
             sys.stdout.write(msgspec.json.encode(answer).decode() + "\n" if is_json else _as_text(answer))
     finally:
         await agent.close()
     return 1 if failed else 0
+
+
+async def _asked(step: NameStep, server: str) -> NameStep:
+    """A step with what a running server says to its question."""
+    from fairway.config.corefile_reader import split_key
+    from fairway.config.corefile_settings import UpstreamAddress
+    from fairway.dns.forward import UpstreamError
+    from fairway.explain.dns import served
+    from fairway.io.dns.upstream import NetworkUpstream
+    from fairway.values.domain import from_text
+    from fairway.values.rrtypes import CLASS_IN, RD, RRType
+    from fairway.wire.dns_message import Message, Question
+
+    _scheme, host, port = split_key(server)
+    upstream = NetworkUpstream(UpstreamAddress(host, int(port or 53)), 1.0)
+    query = Message(0, RD, Question(from_text(step.name), RRType[step.type], CLASS_IN))
+    try:
+        answer = await upstream.exchange(query, stream=False, seconds=3.0)
+    except UpstreamError:
+        return served(step, server, None)
+    return served(step, server, answer)
 
 
 def _as_text(answer: NameAnswer) -> str:
@@ -126,6 +152,7 @@ def _as_text(answer: NameAnswer) -> str:
         lines += [f"       {r.name} {r.ttl} {r.type} {r.value}" for r in step.records]
         lines += [f"       {source}" for source in step.sources]
         lines += [f"       cache: {step.cache}"] if step.cache else []
+        lines += [f"       {step.served}"] if step.served else []
     return "\n".join(lines) + "\n"
 
 
@@ -217,6 +244,7 @@ async def _serve(world: RealWorld, sink: CorefileSink | None, *, is_quiet: bool)
     try:
         starting.result()
         await pages.start()
+        agent.started.append(pages.renew)
         loop.add_signal_handler(signal.SIGUSR1, lambda: loop.create_task(agent.reload()))
         following = asyncio.ensure_future(sink.reload_for_ever(agent) if sink else agent.follow_file())
         if not is_quiet:

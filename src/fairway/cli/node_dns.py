@@ -70,6 +70,7 @@ class NodeDns:
         try:
             await _start(agent, world)
             await pages.start()
+            agent.started.append(pages.renew)
             yield agent
         finally:
             await pages.close()

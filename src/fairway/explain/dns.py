@@ -25,7 +25,7 @@ from fairway.dns.rows import NO_PORT, ServiceRow
 from fairway.dns.small import address_text
 from fairway.values.domain import Name, from_text, longest_zone, reverse_address, to_text
 from fairway.values.rrtypes import Rcode, RRType, rcode_text, type_text
-from fairway.wire.dns_message import Record
+from fairway.wire.dns_message import Message, Record
 
 
 class RecordShown(msgspec.Struct, frozen=True):
@@ -53,6 +53,9 @@ class NameStep(msgspec.Struct, frozen=True):
     """Objects and fields that made the records, or what is missing."""
     cache: str
     """hit with the seconds left, miss, or empty where nothing is kept."""
+    served: str = ""
+    """What a running server answers to the same question, and from where as far as its TTL tells; empty if none was
+    asked."""
 
 
 class NameAnswer(msgspec.Struct, frozen=True):
@@ -112,6 +115,21 @@ async def _step(name: Name, rtype: int, client: Client, chains: Sequence[Chain])
     plugin, zone, sources = _why(chain, request, reply)
     records = tuple(_shown(record) for record in reply.answer)
     return NameStep(to_text(name), kind, chain.settings.place, plugin, zone, code, records, sources, cached)
+
+
+def served(step: NameStep, server: str, answer: Message | None) -> NameStep:
+    """The step with what a running server said: whether it agrees, and whether its answer counts down in a cache."""
+    if answer is None:
+        return msgspec.structs.replace(step, served=f"{server} does not answer")
+    rcode = answer.flags & 15
+    code = "NODATA" if rcode == Rcode.NOERROR and not answer.answer else rcode_text(rcode)
+    found = {(r.type, r.value) for r in map(_shown, answer.answer)}
+    agrees = code == step.code and found == {(r.type, r.value) for r in step.records}
+    said = "the same" if agrees else "; ".join([code, *sorted(f"{kind} {value}" for kind, value in found)])
+    whole = max((r.ttl for r in step.records), default=0)
+    left = max((r.ttl for r in answer.answer), default=0)
+    where = f", from its cache: {left} of {whole} s left" if left < whole else ""
+    return msgspec.structs.replace(step, served=f"{server} answers {said}{where}")
 
 
 def _block(key: Name, chains: Sequence[Chain]) -> Chain | None:
