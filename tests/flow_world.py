@@ -232,6 +232,10 @@ def _send(client: socket.socket, port: int, packet: Packet, message: bytes) -> i
     return number or client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
+class NoAnswerError(AssertionError):
+    """A packet arrived where it should, but its answer did not come back."""
+
+
 def _expect_answer(client: socket.socket, packet: Packet, message: bytes) -> None:
     """The way back works, too: the client is answered by whom it called."""
     if packet.protocol is Protocol.TCP:
@@ -242,7 +246,7 @@ def _expect_answer(client: socket.socket, packet: Packet, message: bytes) -> Non
     else:
         return
     if not is_answered:
-        raise AssertionError(f"{packet}: it arrived, but the client never got the answer")
+        raise NoAnswerError(f"{packet}: it arrived, but the client never got the answer")
 
 
 def _accept(place: Place, listener: socket.socket) -> Arrival | None:

@@ -511,7 +511,7 @@ def test_closing_a_watch_ends_its_connection() -> None:
     async def scenario() -> None:
         async with talking_to(api) as client:
             async with client.open_watch(SERVICES, {"resourceVersion": "1"}):
-                assert api.watch_count == 1
+                await api.until(lambda: api.watch_count == 1)
             await api.until(lambda: api.watch_count == 0)
 
     with FakeApi() as api:
