@@ -82,7 +82,7 @@ FRONTENDS = {
 
 
 def look(world: World, question: Packet) -> Outcome | None:
-    """What becomes of a packet while the proxy is at work: None when the flow was removed before its answer was back."""
+    """What becomes of a packet while the proxy is at work; None: its flow was removed before the answer was back."""
     try:
         return world.attempt(question, CLIENT_PORT)
     except NoAnswerError:
