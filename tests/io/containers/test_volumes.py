@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fairway.io.containers.syscalls import is_mount, unmount
-from fairway.io.containers.volumes import Supply, VolumeError, VolumeFiles, resolve_inside, write_files
+from fairway.io.containers.volumes import Supply, VolumeError, VolumeFiles, write_files
 from fairway.kube.podspec import NodePod
 from fairway.pods.environment import MissingReferenceError, NodeFacts, Sources
 from fairway.pods.volumes import File
@@ -32,6 +32,10 @@ class Shelf:
         found = {("v", path): text for path, text in tokens.items()}
         self.files.make(one, Supply(sources, found, NodeFacts("node-a")))
         return self.folder / one.metadata.uid / "v"
+
+    def source(self, one: NodePod, **env: str) -> Path:
+        """What the container has of it."""
+        return Path(self.files.mounts(one, one.spec.containers[0], env)[0].source)
 
 
 @pytest.fixture
@@ -141,32 +145,63 @@ def test_an_optional_source_that_is_missing_is_an_empty_volume(shelf: Shelf) -> 
 
 
 def test_a_host_path_lies_in_the_nodes_root_even_through_links(shelf: Shelf) -> None:
+    (shelf.host / "etc").mkdir()
     (shelf.host / "out").symlink_to("/etc")
     one = with_volume(hostPath={"path": "/out/../out/new", "type": "DirectoryOrCreate"})
     shelf.make(one)
-    mounts = shelf.files.mounts(one, one.spec.containers[0], {})
-    assert mounts[0].source == str(shelf.host / "etc/new")
-    assert (shelf.host / "etc/new").is_dir()
+    source = shelf.source(one)
+    assert source.samefile(shelf.host / "etc/new")
     assert not Path("/etc/new").exists()
+    shelf.files.remove(one.metadata.uid)
+    assert not source.exists()
+    assert (shelf.host / "etc/new").is_dir()
 
 
-def test_the_root_itself_has_no_parent(tmp_path: Path) -> None:
-    assert resolve_inside(tmp_path, "/../../etc/./shadow") == tmp_path / "etc/shadow"
-    (tmp_path / "a").symlink_to("a")
-    with pytest.raises(MissingReferenceError, match="too many links"):
-        resolve_inside(tmp_path, "/a")
+def test_a_host_path_may_be_a_file(shelf: Shelf) -> None:
+    one = with_volume(hostPath={"path": "/made", "type": "FileOrCreate"})
+    shelf.make(one)
+    (shelf.host / "made").write_text("kept")
+    assert shelf.source(one).read_text() == "kept"
 
 
-def test_a_sub_path_is_expanded_made_and_kept_inside(shelf: Shelf) -> None:
+def test_links_that_go_round_are_named(shelf: Shelf) -> None:
+    (shelf.host / "a").symlink_to("a")
+    with pytest.raises(VolumeError, match="Too many levels of symbolic links"):
+        shelf.make(with_volume(hostPath={"path": "/a"}))
+
+
+def test_a_sub_path_is_expanded_and_made_with_the_volumes_mode(shelf: Shelf) -> None:
     mounts = [{"name": "v", "mountPath": "/v", "subPathExpr": "$(NAME)/logs"}]
-    one = with_volume(emptyDir={}, mounts=mounts)
+    group = {"securityContext": {"fsGroup": 4321}}
+    one = with_volume(emptyDir={}, mounts=mounts, **group)
     base = shelf.make(one)
-    found = shelf.files.mounts(one, one.spec.containers[0], {"NAME": "web"})
-    assert found[0].source == str(base / "web/logs")
-    (base / "web/logs").rmdir()
-    (base / "web/logs").symlink_to("/")
-    with pytest.raises(MissingReferenceError, match="leaves the volume"):
-        shelf.files.mounts(one, one.spec.containers[0], {"NAME": "web"})
+    assert shelf.source(one, NAME="web").samefile(base / "web/logs")
+    assert (mode_of(base / "web/logs"), (base / "web/logs").stat().st_gid) == (0o2777, 4321)
+    assert shelf.source(one, NAME="web").samefile(base / "web/logs")
+
+
+@pytest.mark.parametrize("target", ["/", "../..", "/etc/hostname"])
+@pytest.mark.parametrize("source", [{"emptyDir": {}}, {"hostPath": {"path": "/data"}}])
+def test_a_sub_path_that_leads_out_of_its_volume_is_refused(shelf: Shelf, source: Any, target: str) -> None:
+    one = with_volume(**source, mounts=[{"name": "v", "mountPath": "/v", "subPath": "a/b"}])
+    base = shelf.make(one)
+    if "hostPath" in source:
+        base = shelf.host / "data"
+    (base / "a").mkdir()
+    (base / "a/b").symlink_to(target)
+    words = 'failed to prepare subPath for volumeMount "v" of container "main": subPath \'a/b\' leaves the volume'
+    with pytest.raises(MissingReferenceError, match=words):
+        shelf.source(one)
+
+
+def test_a_link_that_is_put_there_later_changes_nothing(shelf: Shelf) -> None:
+    """Else a second container of the pod could have any folder of the machine."""
+    one = with_volume(emptyDir={}, mounts=[{"name": "v", "mountPath": "/v", "subPath": "part"}])
+    base = shelf.make(one)
+    source = shelf.source(one)
+    (base / "part").rename(base / "moved")
+    (base / "part").symlink_to("/")
+    assert source.samefile(base / "moved")
 
 
 def test_a_write_that_was_cut_short_is_mended(tmp_path: Path) -> None:

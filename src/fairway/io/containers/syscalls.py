@@ -10,6 +10,7 @@ from typing import Final
 from fairway.values.errors import UnavailableError
 
 MNT_DETACH: Final = 2
+_MS_BIND: Final = 4096
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -20,6 +21,13 @@ def mount(source: str, target: Path, kind: str, options: str = "") -> None:
     if _libc.mount(*arguments):
         reason = os.strerror(ctypes.get_errno())
         raise UnavailableError(f"cannot mount {kind} at {target}: {reason}; run as root")
+
+
+def bind(descriptor: int, target: Path) -> None:
+    """Mount what is open at `target`, too. Raises UnavailableError with the kernel's word."""
+    source = f"/proc/thread-self/fd/{descriptor}".encode()
+    if _libc.mount(source, os.fsencode(target), b"none", _MS_BIND, None):
+        raise UnavailableError(f"cannot mount {target}: {os.strerror(ctypes.get_errno())}; run as root")
 
 
 def unmount(target: Path) -> None:

@@ -7,6 +7,7 @@ old ones or the new ones, never some of each. What a hostPath names lies in the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -15,15 +16,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from fairway.io.containers.inside import Links, make_file, make_folder, mode_of, mount_at, opened
 from fairway.io.containers.syscalls import is_mount, mount, unmount
 from fairway.kube.podspec import Container, EmptyDir, HostPath, NodePod, Volume
 from fairway.kube.quantity import parse_quantity
 from fairway.pods.bundle import Mount
 from fairway.pods.environment import MissingReferenceError, NodeFacts, Sources
-from fairway.pods.volumes import File, content, placements
+from fairway.pods.volumes import File, Placed, content, placements
 from fairway.values.errors import FairwayError
 
 DATA: Final = "..data"
+HELD: Final = ".held"
+"""Beside a pod's volumes: parts of them, mounted for one container each."""
 _HOST_KINDS: Final = {
     "File": (stat.S_ISREG, "file"),
     "FileOrCreate": (stat.S_ISREG, "file"),
@@ -68,7 +72,7 @@ class VolumeFiles:
             raise MissingReferenceError(f"this node has no volumes of kind {kind}")
         group = pod.spec.security_context.fs_group
         if volume.host_path is not None:
-            _check_host_path(self._inside_host(volume.host_path.path), volume.host_path)
+            _check_host_path(self._host, volume.host_path)
         elif volume.empty_dir is not None:
             if not base.exists() or (volume.empty_dir.medium == "Memory" and not is_mount(base)):
                 _make_empty(base, volume.empty_dir, group)
@@ -85,12 +89,17 @@ class VolumeFiles:
         """Where the container's volumes lie. Raises MissingReferenceError for a subPath that leaves its volume."""
         volumes = {one.name: one for one in pod.spec.volumes or ()}
         found = []
-        for place in placements(pod, container, env):
+        for number, place in enumerate(placements(pod, container, env)):
             volume = volumes[place.volume]
-            base = self.place(pod, volume.name)
-            if volume.host_path is not None:
-                base = self._inside_host(volume.host_path.path)
-            source = _sub_path(base, place.sub_path) if place.sub_path else base
+            source = self.place(pod, volume.name)
+            if volume.host_path is not None or place.sub_path:
+                base, path = (self._host, volume.host_path.path) if volume.host_path is not None else (source, ".")
+                source = self.place(pod, HELD) / container.name / str(number)
+                try:
+                    with opened(base, path, Links.AS_ROOT) as top:
+                        _hold(source, top, place.sub_path)
+                except OSError as error:
+                    raise MissingReferenceError(_sub_path_words(container, place, error)) from None
             found.append(Mount(str(source), place.target, place.is_read_only))
         return found
 
@@ -107,6 +116,8 @@ class VolumeFiles:
 
     def remove(self, uid: str) -> None:
         """Take away all that a pod had."""
+        for path in self._folder.glob(f"{uid}/{HELD}/*/*"):
+            unmount(path)  # first of all: what lies there may be the node's
         for path in self._folder.glob(f"{uid}/*"):
             if is_mount(path):
                 unmount(path)
@@ -120,55 +131,36 @@ class VolumeFiles:
         """Where a volume of a pod lies, or something else of it."""
         return self._folder / pod.metadata.uid / name
 
-    def _inside_host(self, path: str) -> Path:
-        """A path of the node's root; a link in it does not lead to the machine's."""
-        return resolve_inside(self._host, path)
+
+def _hold(place: Path, top: int, sub_path: str) -> None:
+    """Mount a part of a volume where no container can put a link into its way (CVE-2017-1002101, CVE-2021-25741)."""
+    if not sub_path:
+        mount_at(place, top)
+        return
+    volume = Path(f"/proc/self/fd/{top}")
+    # A volume that all users may write has such parts, as kubelet makes them.
+    make_folder(volume, sub_path, Links.BENEATH, stat.S_IMODE(os.fstat(top).st_mode))
+    with opened(volume, sub_path, Links.BENEATH) as part:
+        mount_at(place, part)
 
 
-def resolve_inside(root: Path, path: str) -> Path:
-    """Follow a path as if `root` were the root, links included. What does not exist ends the following."""
-    done, todo = root, [part for part in path.split("/") if part not in ("", ".")]
-    for _ in range(255 + len(todo)):
-        if not todo:
-            return done
-        part = todo.pop(0)
-        if part == "..":
-            done = done.parent if done != root else root
-            continue
-        here = done / part
-        if not here.is_symlink():
-            done = here
-            continue
-        target = str(here.readlink())
-        if target.startswith("/"):
-            done = root
-        todo = [one for one in target.split("/") if one not in ("", ".")] + todo
-    raise MissingReferenceError(f"too many links in {path}")
+def _sub_path_words(container: Container, place: Placed, error: OSError) -> str:
+    why = f"subPath {place.sub_path!r} leaves the volume" if error.errno == errno.EXDEV else error.strerror
+    kind = "subPath" if place.sub_path else "hostPath"
+    return f'failed to prepare {kind} for volumeMount "{place.volume}" of container "{container.name}": {why}'
 
 
-def _sub_path(base: Path, sub_path: str) -> Path:
-    """A link that a container wrote into its volume must not lead out of it (CVE-2017-1002101)."""
-    source = base / sub_path
-    if not source.resolve().is_relative_to(base.resolve()):
-        raise MissingReferenceError(f"subPath {sub_path!r} leaves the volume")
-    if not source.exists():
-        source.mkdir(parents=True, mode=0o750)
-    return source.resolve()
-
-
-def _check_host_path(path: Path, wanted: HostPath) -> None:
-    kind = wanted.type or ""
-    if kind == "DirectoryOrCreate" and not path.exists():
-        path.mkdir(parents=True, mode=0o755)
-    if kind == "FileOrCreate" and not path.exists():
-        path.touch(mode=0o644)
+def _check_host_path(host: Path, wanted: HostPath) -> None:
+    kind, path = wanted.type or "", wanted.path
+    if kind in ("DirectoryOrCreate", ""):  # without a type container runtimes make one
+        make_folder(host, path, Links.AS_ROOT, 0o755)
+    if kind == "FileOrCreate":
+        make_file(host, path, Links.AS_ROOT, 0o644)
     if not kind:
-        if not path.exists():
-            path.mkdir(parents=True, mode=0o755)  # as container runtimes do
         return
     test, words = _HOST_KINDS[kind]
-    if not path.exists() or not test(path.stat().st_mode):
-        raise MissingReferenceError(f"hostPath type check failed: {wanted.path} is not a {words}")
+    if not test(mode_of(host, path, Links.AS_ROOT)):
+        raise MissingReferenceError(f"hostPath type check failed: {path} is not a {words}")
 
 
 def _make_empty(base: Path, wanted: EmptyDir, group: int | None) -> None:
