@@ -31,7 +31,7 @@ def filled(path: Path, *lines: bytes) -> Log:
 def test_lines_are_stored_with_time_and_stream_and_read_back_without(tmp_path: Path) -> None:
     log = filled(tmp_path, b"one\ntw", b"o\n", b"rest")
     assert log.path.read_bytes().splitlines()[0] == b"2026-01-01T00:00:00.000000000Z stdout F one"
-    assert text_of(log) == b"one\ntwo\nrest\n"
+    assert text_of(log) == b"one\ntwo\nrest"
 
 
 def test_streams_do_not_mix_within_a_line(tmp_path: Path) -> None:

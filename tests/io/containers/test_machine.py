@@ -119,7 +119,7 @@ def test_an_image_serves_as_the_real_one(
 
 def test_programs_of_an_image_go_before_the_machines(api: ApiProcess) -> None:
     async def story(one: Node) -> None:
-        script = "readlink -f /bin/sh; readlink -f /usr/bin/wget; test -x /usr/bin/python3"
+        script = "readlink -f /bin/sh; readlink -f /bin/sysctl; test -x /usr/bin/python3"
         await one.create(container(image="busybox:1.37", command=["sh", "-c", script]), restartPolicy="Never")
         pod = await one.until(lambda pod: bool(pod["status"]["phase"] in ("Succeeded", "Failed")))
         text = await one.said(pod)
@@ -140,7 +140,7 @@ def test_a_debug_container_sees_the_processes_of_its_target(api: ApiProcess) -> 
         await one.debug(command=["cat", "/proc/1/cmdline"], targetContainerName="main")
         pod = await one.until(has_ended)
         lines = one.machine.streams.log(one.target(pod)._replace(container="debug"), ALL._replace(follow=True))
-        assert [chunk async for chunk in lines] == [b"sleep\x00600\x00\n"]
+        assert [chunk async for chunk in lines] == [b"sleep\x00600\x00"]
         assert is_ready(pod)
 
     play(api, story)

@@ -215,7 +215,7 @@ def test_a_settings_file_changes_while_the_pod_runs(api: ApiProcess) -> None:
         await one.until(is_ready)
         one.objects.settings = {"color": "blue"}
         await one.refresh()
-        assert (await one.ends())[1] == "blue\n"
+        assert (await one.ends())[1] == "blue"
 
     play(api, story)
 
@@ -225,7 +225,7 @@ def test_a_token_is_in_its_volume(api: ApiProcess) -> None:
     source = {"serviceAccountToken": {"path": "token", "audience": "shop", "expirationSeconds": 600}}
     volumes = [{"name": "token", "projected": {"sources": [source]}}]
     _, text = run_once(api, shell("cat /t/token", volumeMounts=mounts), volumes=volumes)
-    assert text == "token for default of shop\n"
+    assert text == "token for default of shop"
 
 
 def test_a_node_that_died_runs_its_pods_again_and_knows_what_was(api: ApiProcess) -> None:

@@ -49,7 +49,7 @@ class Log:
         """Nothing will come any more."""
         for stream, rest in self._rests.items():
             if rest:
-                self._write(self._entry(rest, stream, "F"), 1)
+                self._write(self._entry(rest, stream, "P"), 1)  # no line end was written, so none is shown
         self._rests.clear()
         self.is_closed = True
         for listener in self.listeners:
