@@ -173,6 +173,7 @@ class Beside:
             "$HEALTH": str(http[1]),
             "$API": self._api,
             "$FOLDER": str(folder),
+            "$UP2PORT": str(self._upstreams[1].port),
             "$UP2": f"127.0.0.1:{self._upstreams[1].port}",
             "$UP": f"127.0.0.1:{self._upstreams[0].port}",
         }

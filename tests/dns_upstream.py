@@ -27,6 +27,7 @@ www 60 IN A 192.0.2.1
 www 60 IN A 192.0.2.2
 www 120 IN AAAA 2001:db8::1
 v4 60 IN A 192.0.2.9
+here 60 IN A 127.0.0.1
 brief 1 IN A 192.0.2.11
 never 0 IN A 192.0.2.12
 long 7200 IN A 192.0.2.13

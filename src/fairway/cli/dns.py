@@ -126,16 +126,16 @@ async def _explain(flags: dict[str, str], names: list[str]) -> int:
 async def _asked(step: NameStep, server: str) -> NameStep:
     """A step with what a running server says to its question."""
     from fairway.config.corefile_reader import split_key
-    from fairway.config.corefile_settings import UpstreamAddress
+    from fairway.config.corefile_settings import ForwardSettings, UpstreamAddress
     from fairway.dns.forward import UpstreamError
     from fairway.explain.dns import served
     from fairway.io.dns.upstream import NetworkUpstream
-    from fairway.values.domain import from_text
+    from fairway.values.domain import ROOT, from_text
     from fairway.values.rrtypes import CLASS_IN, RD, RRType
     from fairway.wire.dns_message import Message, Question
 
     _scheme, host, port = split_key(server)
-    upstream = NetworkUpstream(UpstreamAddress(host, int(port or 53)), 1.0)
+    upstream = NetworkUpstream(UpstreamAddress(host, int(port or 53)), ForwardSettings(ROOT, (server,)))
     query = Message(0, RD, Question(from_text(step.name), RRType[step.type], CLASS_IN))
     try:
         answer = await upstream.exchange(query, stream=False, seconds=3.0)

@@ -13,8 +13,9 @@ import socket
 import ssl
 import time
 from dataclasses import replace
+from typing import NamedTuple
 
-from fairway.config.corefile_settings import UpstreamAddress
+from fairway.config.corefile_settings import ForwardSettings, UpstreamAddress
 from fairway.dns.forward import UpstreamError
 from fairway.values.errors import FairwayError
 from fairway.values.rrtypes import QR, TC
@@ -24,14 +25,25 @@ MAX_IDLE = 16
 """TCP or TLS connections kept for later."""
 
 
+class _Kept(NamedTuple):
+    """A connection for later: since when it is idle, and since when it is there at all."""
+
+    idle: float
+    opened: float
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
 class NetworkUpstream:
     """Asks one server over the network."""
 
-    def __init__(self, address: UpstreamAddress, expire: float, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, address: UpstreamAddress, settings: ForwardSettings, context: ssl.SSLContext | None = None
+    ) -> None:
         self.address = address
-        self._expire = expire
+        self._settings = settings
         self._context = context
-        self._idle: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._idle: list[_Kept] = []
 
     @property
     def name(self) -> str:
@@ -73,6 +85,8 @@ class NetworkUpstream:
             seconds, lambda: _fail(answered, UpstreamError(f"{self.name}: no answer in {seconds:g} s"))
         )
         try:
+            if self._settings.source:
+                sock.bind((self._settings.source, 0))
             sock.connect((self.address.host, self.address.port))
             loop.add_reader(sock.fileno(), readable)
             sock.send(write_message(query))
@@ -100,16 +114,21 @@ class NetworkUpstream:
         if kept is not None:
             # The server may have closed a kept connection meanwhile: that is no failure of the server.
             with contextlib.suppress(OSError, EOFError, ssl.SSLError):
-                return await self._converse(*kept, query)
+                return await self._converse(kept, query)
         context = self._context if self.address.is_tls else None
         name = (self.address.server_name or self.address.host) if context else None
         reader, writer = await asyncio.open_connection(
-            self.address.host, self.address.port, ssl=context, server_hostname=name
+            self.address.host,
+            self.address.port,
+            ssl=context,
+            server_hostname=name,
+            local_addr=(self._settings.source, 0) if self._settings.source else None,
         )
-        return await self._converse(reader, writer, query)
+        now = time.monotonic()
+        return await self._converse(_Kept(now, now, reader, writer), query)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, query: Message) -> Message:
-        data = write_message(query)
+    async def _converse(self, connection: _Kept, query: Message) -> Message:
+        data, reader, writer = write_message(query), connection.reader, connection.writer
         try:
             writer.write(len(data).to_bytes(2, "big") + data)
             while True:
@@ -120,24 +139,26 @@ class NetworkUpstream:
         except BaseException:
             writer.close()
             raise
-        if len(self._idle) < MAX_IDLE:
-            self._idle.append((time.monotonic(), reader, writer))
+        if len(self._idle) < (self._settings.max_idle or MAX_IDLE):
+            self._idle.append(connection._replace(idle=time.monotonic()))
         else:
             writer.close()
         return message
 
-    def _take_idle(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    def _take_idle(self) -> _Kept | None:
+        settings, now = self._settings, time.monotonic()
         while self._idle:
-            since, reader, writer = self._idle.pop()
-            if time.monotonic() - since < self._expire and not reader.at_eof() and not writer.is_closing():
-                return reader, writer
-            writer.close()
+            one = self._idle.pop()
+            is_young = now - one.idle < settings.expire and not 0 < settings.max_age <= now - one.opened
+            if is_young and not one.reader.at_eof() and not one.writer.is_closing():
+                return one
+            one.writer.close()
         return None
 
     def close(self) -> None:
         """End all kept connections."""
-        for _, _, writer in self._idle:
-            writer.close()
+        for one in self._idle:
+            one.writer.close()
         self._idle.clear()
 
 

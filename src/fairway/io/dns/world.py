@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import glob
 import hashlib
 import ipaddress
@@ -195,7 +196,7 @@ class RealWorld:
         addresses = dict.fromkeys(a for text in settings.to for a in _upstream_addresses(text, settings))
         if not addresses:
             raise ConfigError(f"forward: {' '.join(settings.to)}: no server to forward to")
-        return [NetworkUpstream(address, settings.expire, context) for address in addresses]
+        return [NetworkUpstream(address, settings, context) for address in addresses]
 
 
 def fast_tables(listeners: Mapping[Endpoint, Listener]) -> dict[Endpoint, NativeTable]:
@@ -257,12 +258,41 @@ def _upstream_addresses(text: str, settings: config.ForwardSettings) -> list[con
         scheme, host, port = split_key(bare)
         if scheme not in {"", "dns", "tls"}:
             raise InvalidValueError(f"{scheme}:// cannot be forwarded to (known: dns, tls)")
-        ipaddress.ip_address(host)
     except ValueError as error:
-        raise ConfigError(f"forward: {text!r} is neither an address nor a file that names some: {error}") from None
+        raise ConfigError(
+            f"forward: {text!r} is neither an address, a host nor a file that names some: {error}"
+        ) from None
     is_tls = scheme == "tls"
     number = int(port) if port else 853 if is_tls else 53
-    return [config.UpstreamAddress(host, number, is_tls, settings.tls_server_name or name)]
+    hosts = _host_addresses(host, settings.resolvers)
+    return [config.UpstreamAddress(one, number, is_tls, settings.tls_server_name or name) for one in hosts]
+
+
+def _host_addresses(host: str, resolvers: Sequence[str]) -> list[str]:
+    """An address as it is; of a host name what the machine, or the first resolver that answers, knows: once, now."""
+    with contextlib.suppress(ValueError):
+        return [str(ipaddress.ip_address(host))]
+    if not resolvers:
+        try:
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+        except OSError as error:
+            raise ConfigError(f"forward: {host!r} cannot be resolved: {error}") from None
+        return list(dict.fromkeys(str(one[4][0]) for one in found))
+    return _asked_for(host, resolvers)
+
+
+def _asked_for(host: str, resolvers: Sequence[str]) -> list[str]:
+    import dns.exception
+    import dns.nameserver
+    import dns.resolver
+
+    places = [split_key(text) for text in resolvers]
+    resolver = dns.resolver.Resolver(configure=False)
+    resolver.nameservers = [dns.nameserver.Do53Nameserver(at, int(port or 53)) for _, at, port in places]
+    try:
+        return list(resolver.resolve_name(host, lifetime=4.0).addresses())
+    except dns.exception.DNSException as error:
+        raise ConfigError(f"forward: {host!r} cannot be resolved: {error}") from None
 
 
 def _client_context(settings: config.ForwardSettings) -> ssl.SSLContext | None:
