@@ -25,7 +25,7 @@ def host(tmp_path: Path) -> Iterator[ClusterHost]:
 def shown(host: ClusterHost) -> str:
     """All of a machine that a cluster may change."""
     words = ["ip link", "ip -o addr", "ip route", "ip -6 route", "ip nexthop", "ip netns", "nft list ruleset"]
-    words += ["sysctl -n net.ipv4.ip_forward", "cut -d' ' -f2 /proc/mounts", "ls -A /run", "ps -eo comm= | sort"]
+    words += ["sysctl -n net.ipv4.ip_forward", "grep -c ' /run/fairway' /proc/mounts", "ls -A /run", "ps -eo comm= | sort"]
     return host.run("sh", "-c", "; ".join(words))
 
 
@@ -125,6 +125,21 @@ def test_interrupted_while_it_starts_it_leaves_nothing(host: ClusterHost, number
         host.run("pkill", f"-{int(number)}", "-x", "fairway")
         assert "cleaning up" in started.stderr.read()
     assert started.returncode == 130
+    assert shown(host) == before
+
+
+def test_in_the_foreground_it_keeps_its_supervisor_and_takes_all_down_at_the_end(host: ClusterHost) -> None:
+    before = shown(host)
+    command = host.inside_machine(str(FAIRWAY), "up", *ONE, "--foreground")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        while "up until Ctrl-C" not in running.stderr.readline():
+            assert running.poll() is None
+        host.kill("supervisor")
+        until(lambda: host.fairway("status").returncode == 0, "another supervisor is there")
+        host.run("pkill", "-INT", "-x", "fairway")
+        assert "taking it down" in running.stderr.read()
+    assert running.returncode == 0
     assert shown(host) == before
 
 

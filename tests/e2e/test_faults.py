@@ -93,6 +93,18 @@ def test_a_nodes_link_may_go_down_and_come_up(shop: ClusterHost) -> None:
     assert shop.fairway("status", "--wait").returncode == 0
 
 
+def test_a_node_whose_namespace_was_taken_away_gets_another(shop: ClusterHost) -> None:
+    before = shop.parts()
+    shop.run("ip", "netns", "del", "fw-node-2")
+    status = shop.fairway("status")
+    assert status.returncode == 1
+    assert "! the network namespace fw-node-2 is gone\n    `fairway up` starts what is missing" in status.stdout
+    shop.up()
+    after = shop.parts()
+    assert {name for name, part in after.items() if part["pid"] != before[name]["pid"]} == {"node-2"}
+    until(lambda: answers(shop) == {"web-1", "web-2"}, "both answer again", 30)
+
+
 def test_a_silent_node_is_not_ready_and_its_endpoints_go_until_it_speaks_again(shop: ClusterHost) -> None:
     pid = str(shop.parts()["node-2"]["pid"])
     shop.run("kill", "-STOP", pid)

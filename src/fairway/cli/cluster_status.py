@@ -12,10 +12,8 @@ import msgspec
 
 from fairway.cli.clusters import answer, find, make_parser
 from fairway.cluster.health import ClusterFacts, PartFacts, Trouble, troubles
-from fairway.cluster.preflight import missing_of
-from fairway.io.host import netns
+from fairway.io.host import clusters
 from fairway.io.host.statefolder import StateFolder
-from fairway.io.netlink.addresses import Links
 from fairway.values.errors import FairwayError
 
 LOOK_SECONDS = 0.2
@@ -71,9 +69,7 @@ def gather(folder: StateFolder) -> ClusterFacts:
     settings = folder.settings()
     history = folder.history()
     parts = tuple(PartFacts(one.name, one.pid, one.is_ready, *history.get(one.name, (0, ""))) for one in folder.parts())
-    with Links() as links:
-        names = {one.name for one in links.interfaces()}
-    missing = missing_of(settings.topology, names, netns.exists)
+    missing = clusters.missing(settings)
     try:
         nodes = asyncio.run(_ask_nodes(folder.kubeconfig))
     except FairwayError as error:

@@ -124,11 +124,13 @@ def _bring_up(folder: StateFolder, settings: ClusterSettings, *, is_asked: bool)
         if is_asked:
             say(f"cluster {settings.name} keeps the settings that it was started with; `fairway down` first for others")
         settings = known
-    if not is_new and all(part.is_ready for part in folder.parts()):
+    lost = [] if is_new else clusters.lost_nodes(settings)
+    if not is_new and not clusters.missing(settings) and all(part.is_ready for part in folder.parts()):
         return False
     began = time.monotonic()
     with _clearing_up(folder) if is_new else contextlib.nullcontext():
         clusters.build(folder, settings)
+        clusters.end(folder, lost)
         clusters.start(folder)
         clusters.wait_ready(
             folder, READY_SECONDS, lambda name: say(f"  {name} is ready ({time.monotonic() - began:.1f} s)")

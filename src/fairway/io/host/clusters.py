@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from fairway.cluster.preflight import OUR_LINK, OURS
+from fairway.cluster.preflight import OUR_LINK, OURS, missing_of
 from fairway.cluster.settings import ClusterSettings
 from fairway.io.containers.syscalls import unmount
 from fairway.io.host import netns, underlay, waysin
@@ -23,6 +23,7 @@ from fairway.io.netlink.links import LinkWriter
 from fairway.values.errors import FairwayError
 
 POLL_SECONDS = 0.02
+STOP_SECONDS = 15.0
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -40,6 +41,28 @@ def build(folder: StateFolder, settings: ClusterSettings) -> None:
     for one in underlay.sysctls_now(settings.topology):
         if one.value != "1":
             underlay.write_sysctl(one._replace(value="1"))
+
+
+def missing(settings: ClusterSettings) -> tuple[str, ...]:
+    """What of a cluster's side of the host is not there."""
+    with Links() as links:
+        names = {one.name for one in links.interfaces()}
+    return missing_of(settings.topology, names, netns.exists)
+
+
+def lost_nodes(settings: ClusterSettings) -> list[str]:
+    """Nodes whose namespaces have lost their names: their processes, if they run, are in a place that nobody finds."""
+    return [node.name for node in settings.topology.nodes if not netns.exists(node.namespace)]
+
+
+def end(folder: StateFolder, names: Iterable[str]) -> None:
+    """End some parts; the supervisor starts them again, in the namespaces that are there now."""
+    running = [part for part in map(folder.part, names) if part.pid]
+    ends = _watch_ends(part.pid for part in running)
+    _signal(running, signal.SIGTERM)
+    for one in ends:
+        select.select([one], [], [], STOP_SECONDS)
+        os.close(one)
 
 
 def start(folder: StateFolder) -> None:

@@ -49,6 +49,7 @@ def _connect_host(topology: Topology, host: LinkWriter, switch: LinkWriter) -> N
 
 def _add_node(topology: Topology, node: ClusterNode, switch: LinkWriter) -> None:
     if not netns.exists(node.namespace):
+        switch.remove(node.link)  # it leads to a namespace that has lost its name
         netns.add(node.namespace)
         # A link-local address that is still being tried asks for no neighbours (RFC 4862), for a second or two.
         for scope in ("all", "default"):
