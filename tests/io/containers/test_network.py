@@ -115,6 +115,22 @@ def test_what_pods_left_that_went_meanwhile_is_taken_away(node: Node) -> None:
     network.close()
 
 
+def test_a_pod_is_connected_anew_when_the_nodes_namespace_is_another(node: Node) -> None:
+    network = node.network()
+    made = node.attach(network, named("a"))
+    network.close()
+    old = os.open(netns.FOLDER / node.node.namespace, os.O_RDONLY)  # as long as it is open, all in it stays
+    try:
+        netns.remove(node.node.namespace)
+        underlay.build(node.topology)
+        after = node.network()
+        assert node.attach(after, named("a")) == made
+        assert reaches(made[0], "10.245.0.1")
+        after.close()
+    finally:
+        os.close(old)
+
+
 def test_a_pod_of_the_nodes_network_has_nothing_of_its_own(node: Node) -> None:
     network = node.network()
     found = node.attach(network, named("host", hostNetwork=True))

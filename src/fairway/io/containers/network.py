@@ -112,6 +112,8 @@ class BridgeNetwork:
         if not netns.exists(namespace):
             netns.add(namespace)
         if not self._links.index(link):
+            with netns.entered(namespace), LinkWriter() as inside:
+                inside.remove(POD_LINK)  # the other end is in a namespace that the node had before
             descriptor = os.open(netns.FOLDER / namespace, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 self._links.add_veth(link, Peer(POD_LINK, descriptor))

@@ -96,15 +96,18 @@ class LinkWriter:
         One without an address of its own has the lowest of its ports', so it changes as they come and go, and whoever
         remembers the old one speaks to nobody until he asks again, some 10 s later.
         """
-        own = b"\x02" + hashlib.blake2s(name.encode(), digest_size=5).digest()
         info = nest(_IFLA_LINKINFO, attribute(_INFO_KIND, b"bridge"))
-        named = _text(_IFLA_IFNAME, name) + attribute(_IFLA_ADDRESS, own)
+        named = _text(_IFLA_IFNAME, name) + attribute(_IFLA_ADDRESS, _hardware_address(name))
         self._new_link(named + info, f"bridge {name}")
         self.set_up(name)
 
     def add_veth(self, name: str, peer: Peer) -> None:
-        """A pair, this end up, the other end in another namespace."""
-        self._add_pair(name, _text(_IFLA_IFNAME, peer.name) + attribute(_IFLA_NET_NS_FD, _WORD.pack(peer.namespace)))
+        """A pair, this end up, the other end in another namespace.
+
+        The other end's hardware address comes of this name: what neighbours remember holds when a pair is made again.
+        """
+        other = _text(_IFLA_IFNAME, peer.name) + attribute(_IFLA_ADDRESS, _hardware_address(f"peer of {name}"))
+        self._add_pair(name, other + attribute(_IFLA_NET_NS_FD, _WORD.pack(peer.namespace)))
         self.set_up(name)
 
     def add_pair(self, name: str, other: str) -> None:
@@ -196,6 +199,11 @@ class LinkWriter:
         if not number:
             raise KernelError(f"there is no interface {name}", errno.ENODEV)
         return number
+
+
+def _hardware_address(name: str) -> bytes:
+    """A locally administered one."""
+    return b"\x02" + hashlib.blake2s(name.encode(), digest_size=5).digest()
 
 
 @contextlib.contextmanager
