@@ -285,6 +285,30 @@ def test_the_log_of_the_run_before_the_node_died_is_the_previous_one(api: ApiPro
     play(api, begins, goes_on)
 
 
+def test_of_a_container_that_restarts_two_logs_are_kept(api: ApiProcess) -> None:
+    probe = {"exec": {"command": ["/bin/false"]}, "periodSeconds": 1, "failureThreshold": 1}
+
+    async def run(one: Node, number: int) -> dict[str, Any]:
+        return await one.until(
+            lambda pod: (
+                pod["status"].get("containerStatuses", [{}])[0].get("restartCount", 0) == number
+                and "running" in pod["status"]["containerStatuses"][0]["state"]
+            )
+        )
+
+    async def begins(one: Node) -> None:
+        await one.create(shell("echo run; exec sleep 60", livenessProbe=probe), terminationGracePeriodSeconds=0)
+        await run(one, 1)
+
+    async def goes_on(one: Node) -> None:
+        pod = await run(one, 2)
+        assert await anext(one.machine.streams.log(one.target(pod), FOLLOWED)) == b"run\n"
+        logs = sorted(path.name for path in (one.folder / "logs" / pod["metadata"]["uid"]).iterdir())
+        assert logs == ["main-2.log", "main-3.log"]
+
+    play(api, begins, goes_on)
+
+
 def traces(folder: Path, uid: str) -> list[str]:
     """What there is of a pod in the node's folder, among mounts and cgroups."""
     found = [path for depth in ("*/*", "fs/layers/*", "runc/*/*") for path in folder.glob(depth)]

@@ -11,6 +11,8 @@ from fairway.apiserver.kinds.base import get
 from fairway.apiserver.kinds.service import PROTOCOLS
 from fairway.apiserver.request import Json
 
+_SYSCTL = re.compile(r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?")
+_LONGEST_SYSCTL = 253
 _LISTS = ("initContainers", "containers", "ephemeralContainers")
 
 
@@ -142,7 +144,25 @@ def pod_spec_errors(spec: Json, path: str) -> list[FieldError]:
         known = ("PreemptLowerPriority", "Never")
         out.append(unsupported(f"{path}.preemptionPolicy", spec["preemptionPolicy"], known))
     out += names.labels_errors(spec.get("nodeSelector"), f"{path}.nodeSelector")
+    out += _sysctl_errors(get(spec, "securityContext", "sysctls") or [], f"{path}.securityContext.sysctls")
     return out + _identity_errors(spec, path) + _toleration_errors(spec.get("tolerations") or [], f"{path}.tolerations")
+
+
+def _sysctl_errors(sysctls: list[Json], path: str) -> list[FieldError]:
+    """Which of them a pod may have is its node's business."""
+    out: list[FieldError] = []
+    seen: set[str] = set()
+    for i, one in enumerate(sysctls):
+        name, at = one.get("name") or "", f"{path}[{i}].name"
+        if not name:
+            out.append(required(at))
+        elif len(name) > _LONGEST_SYSCTL or not _SYSCTL.fullmatch(name):
+            words = f"must have at most {_LONGEST_SYSCTL} characters and match regex ^{_SYSCTL.pattern}$"
+            out.append(invalid(at, name, words))
+        elif name in seen:
+            out.append(duplicate(at, name))
+        seen.add(name)
+    return out
 
 
 def _identity_errors(spec: Json, path: str) -> list[FieldError]:

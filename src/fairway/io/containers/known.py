@@ -24,6 +24,8 @@ class KnownPod:
     previous: dict[str, Log] = field(default_factory=dict)
     pause: Container | None = None
     """Holds the process namespace of a pod whose containers share one."""
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while its files are refreshed or taken away: the one must not undo the other."""
     pausing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Containers start at once, and the one of them that comes first makes it."""
 

@@ -77,6 +77,11 @@ class Log:
         self._grown.set()
         self._grown = asyncio.Event()
 
+    def remove(self) -> None:
+        """Nobody will ask for it any more."""
+        for path in (self.path, self.path.with_suffix(".old")):
+            path.unlink(missing_ok=True)
+
     async def finished(self) -> None:
         """Wait until all has been said."""
         while not self.is_closed:

@@ -147,14 +147,17 @@ class PodMachine:
         self._pods[pod.metadata.uid] = known
 
     def _former_logs(self, pod: NodePod) -> dict[str, Log]:
-        """By container: the log of its last run under a process before this one."""
+        """By container: the log of its last run under a process before this one. Those before it go."""
         found = {}
+        folder = self.folder / "logs" / pod.metadata.uid
         for status in pod.status.all_containers:
-            run = status.container_id.rpartition("-")[2]
-            path = self.folder / "logs" / pod.metadata.uid / f"{status.name}-{run}.log"
+            path = folder / f"{status.name}-{status.container_id.rpartition('-')[2]}.log"
             if path.exists():
                 found[status.name] = Log(path)
                 found[status.name].close()
+        last = {log.path for log in found.values()}
+        for path in (one for one in folder.glob("*.log") if one not in last):
+            Log(path).remove()
         return found
 
     async def _fill(self, pod: NodePod, max_age: float) -> None:
@@ -167,9 +170,12 @@ class PodMachine:
         known = self._pods.get(pod.metadata.uid)
         if known is None:
             return Findings()
-        known.pod = pod
-        with contextlib.suppress(VolumeError, MissingReferenceError):
-            await self._fill(pod, REFRESH_AGE)
+        async with known.changing:
+            if not known.namespace:
+                return Findings()
+            known.pod = pod
+            with contextlib.suppress(VolumeError, MissingReferenceError):
+                await self._fill(pod, REFRESH_AGE)
         lost = {one.name: one.log.lost for one in known.containers.values() if one.log.lost}
         words = [f"the disk is full: {count} lines of the log of {name} are lost" for name, count in lost.items()]
         return Findings(await asyncio.to_thread(self._volumes.over_limit, pod), tuple(words))
@@ -200,6 +206,8 @@ class PodMachine:
             raise StartError("CreateContainerError", str(error)) from None
         tree, cuts = config(pod, container, prepared)
         if (old := known.containers.get(container.name)) is not None:
+            if (older := known.previous.get(container.name)) is not None:
+                older.remove()
             known.previous[container.name] = old.log
             await self._runc.remove(old)
             self._files.remove(old.name)
@@ -362,8 +370,8 @@ class PodMachine:
         if known is None:
             return
         await self._end_containers(known)
-        known.namespace = ""
-        await asyncio.to_thread(self._remove_files, pod.metadata.uid, but_logs=True)
+        async with known.changing:
+            await asyncio.to_thread(self._remove_files, pod.metadata.uid, but_logs=True)
         await self._network.detach(pod)
 
     async def remove(self, pod: NodePod) -> None:
@@ -377,7 +385,9 @@ class PodMachine:
             await self._end_containers(known)
 
     async def _end_containers(self, known: KnownPod) -> None:
-        """And their roots. A container without a name is one of which nothing is left."""
+        """And their roots. A container without a name is one of which nothing is left, as a pod without a namespace."""
+        async with known.changing:
+            known.namespace = ""
         pause = [known.pause] if known.pause is not None else []
         for running in [one for one in (*known.containers.values(), *pause) if one.name]:
             await self._runc.remove(running)
