@@ -95,6 +95,13 @@ def test_a_pod_that_is_told_again_changes_what_it_has(world: World) -> None:
     assert (world.at(NODE), world.at(NODE, 8081)) == (None, (POD_B, 80))
 
 
+def test_a_port_that_a_pod_gives_up_is_the_next_ones(world: World) -> None:
+    world.set("a", POD_A, PortMapping(8080, 80, host_ip=NODE))
+    world.set("b", POD_B, PortMapping(8080, 81, host_ip=NODE))
+    world.set("a", POD_A, PortMapping(8081, 80, host_ip=NODE))
+    assert (world.at(NODE), world.at(NODE, 8081)) == ((POD_B, 81), (POD_A, 80))
+
+
 def test_only_stale_udp_flows_to_its_ports_go() -> None:
     client, other = "10.9.0.9", "10.9.0.8"
     unanswered = Entry(client, str(NODE), 8080, str(NODE), 8080)

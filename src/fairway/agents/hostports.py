@@ -64,10 +64,13 @@ class HostPorts:
         self, uid: str, name: ObjectName, addresses: Sequence[Address], mappings: Sequence[PortMapping]
     ) -> tuple[str, ...]:
         """A pod has these addresses and host ports; says for an event what another pod has already."""
-        holder = _Holder(name, tuple(addresses), tuple(mappings))
-        if holder.mappings or uid in self._holders:
+        holder, before = _Holder(name, tuple(addresses), tuple(mappings)), self._holders.get(uid)
+        if holder.mappings or before is not None:
+            around = self._around(uid)
             self._holders[uid] = holder
-            self._write({*self._around(uid), uid})
+            self._write({*around, *self._around(uid), uid})
+        if before is not None and before != holder:
+            self._forget_flows(before, frozenset())
         return tuple(
             f"host port {mine.host_text} is in use by pod {other.name}" for mine, other in self._conflicts(uid)
         )
@@ -83,7 +86,9 @@ class HostPorts:
             self._forget_flows(gone, frozenset())
 
     def _around(self, uid: str) -> set[str]:
-        """Later pods that want what this one has or had: what they get may change."""
+        """Later pods that want what this one has: what they get may change with it."""
+        if uid not in self._holders:
+            return set()
         mine = self._holders[uid].mappings
         later = list(self._holders)[list(self._holders).index(uid) + 1 :]
         return {

@@ -29,6 +29,7 @@ def make_host_ports(settings: ClusterSettings, stack: contextlib.ExitStack) -> H
     from fairway.io.netlink.conntrack import Conntrack
     from fairway.io.netlink.hostports import HostPortTable
     from fairway.podnet.hostports import CONTAINERS
+    from fairway.values.address import Family
 
     links, timing = stack.enter_context(Links()), Timing(SystemClock(), random.random)
 
@@ -41,8 +42,9 @@ def make_host_ports(settings: ClusterSettings, stack: contextlib.ExitStack) -> H
     }
     made = HostPorts(parts, stack.enter_context(Conntrack()), own_addresses)
     made.open()
-    # Host ports at 127.0.0.1 need it; the table that guards 127.0.0.0/8 against others stands now.
-    ROUTE_LOCALNET.write_text("1", encoding="ascii")
+    if Family.IPV4 in parts:
+        # Host ports at 127.0.0.1 need it; the table that guards 127.0.0.0/8 against others stands now.
+        ROUTE_LOCALNET.write_text("1", encoding="ascii")
     return made
 
 
