@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairway.cluster.kubeconfig import Access, access_of, is_empty, merged, single, without
+from fairway.cluster.kubeconfig import Access, access_of, anchored, is_empty, merged, single, without
 from fairway.values.errors import ConfigError
 
 OURS = Access({"server": "https://127.0.0.1:6443"}, {"token": "t"})
@@ -44,6 +44,15 @@ def test_the_users_tree_is_not_changed_in_place() -> None:
     merged(USERS, "work", OURS)
     without(USERS, "work")
     assert repr(USERS) == before
+
+
+def test_files_are_found_from_another_folder() -> None:
+    cluster = {"certificate-authority": "pki/ca.crt", "server": "https://x"}
+    given = Access(cluster, {"client-key": "/abs.key", "token": "t"})
+    assert anchored(given, "/home/me/.kube") == Access(
+        {"certificate-authority": "/home/me/.kube/pki/ca.crt", "server": "https://x"},
+        {"client-key": "/abs.key", "token": "t"},
+    )
 
 
 def test_a_tree_that_is_no_kubeconfig_is_refused() -> None:

@@ -128,12 +128,12 @@ async def _own_server(folder: StateFolder, settings: ClusterSettings) -> AsyncIt
 @contextlib.asynccontextmanager
 async def _foreign_server(folder: StateFolder, settings: ClusterSettings) -> AsyncIterator[Authority]:
     """Somebody else's API server: the nodes reach it through a port on the underlay, under its own name."""
-    from fairway.cluster.kubeconfig import access_of
+    from fairway.cluster.kubeconfig import access_of, anchored
     from fairway.io.http.certificates import load_or_make
     from fairway.io.kube import userconfig
     from fairway.io.kube.relay import Relay
 
-    found = access_of(userconfig.read(Path(settings.api)))
+    found = anchored(access_of(userconfig.read(Path(settings.api))), str(Path(settings.api).parent))
     server = urlsplit(str(found.cluster.get("server", "")))
     if server.scheme != "https" or not server.hostname:
         raise ConfigError(f"--api: {settings.api}: server: {found.cluster.get('server')!r} is no https address")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import platform
@@ -93,6 +94,7 @@ def serve(folder: StateFolder, name: str) -> int:
     node = node_of(settings, name)
     folder.take(name)
     set_up_logging()
+    gc.set_threshold(50_000, 20, 20)  # long-lived objects are many and cycles few
     netns.enter(node.namespace)
     _wait_for(folder.node_kubeconfig, folder.node(name) / "pki" / "serving.hosts")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -6,11 +6,13 @@ As kind does it: cluster, user and context of one name, the context made current
 from __future__ import annotations
 
 import copy
+import posixpath
 from typing import Any, NamedTuple
 
 from fairway.values.errors import ConfigError
 
 Tree = dict[str, Any]
+_FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 _LISTS = {"clusters": "cluster", "users": "user", "contexts": "context"}
 
 
@@ -55,6 +57,15 @@ def access_of(tree: Tree, context: str = "") -> Access:
     name = context or tree.get("current-context") or ""
     chosen = _find(tree, "contexts", name)
     return Access(_find(tree, "clusters", chosen.get("cluster", "")), _find(tree, "users", chosen.get("user", "")))
+
+
+def anchored(access: Access, folder: str) -> Access:
+    """The same from anywhere: files are named relative to the kubeconfig that names them."""
+    trees = [
+        {key: posixpath.join(folder, value) if key in _FILES and value else value for key, value in tree.items()}
+        for tree in access
+    ]
+    return Access(*trees)
 
 
 def _find(tree: Tree, plural: str, name: str) -> Tree:
