@@ -472,3 +472,26 @@ def test_a_container_status_has_its_mounts_user_and_resources() -> None:
     assert found["resources"] == fields["resources"]
     assert found["allocatedResources"] == {"cpu": "100m"}
     assert found["user"] == {"linux": {"uid": 5, "gid": 0, "supplementalGroups": [0]}}
+
+
+def test_a_container_of_another_image_starts_again_whatever_its_exit_code() -> None:
+    story = Story(pod(restartPolicy="OnFailure"))
+    story.poll()
+    story.run()
+    story.life.update(pod(container(image="other"), restartPolicy="OnFailure"), story.now)
+    (stop,) = story.poll()
+    assert isinstance(stop, Stop)
+    assert stop.reason == "Container main definition changed, will be restarted"
+    story.exit(0)
+    (start,) = story.poll()
+    assert isinstance(start, Start)
+    assert start.container.image == "other"
+    assert story.life.records["main"].restarts == 1
+
+
+def test_a_change_of_anything_else_leaves_containers_alone() -> None:
+    story = Story(pod())
+    story.poll()
+    story.run()
+    story.life.update(pod(meta={"labels": {"a": "b"}}, activeDeadlineSeconds=5000), story.now)
+    assert story.names() == []

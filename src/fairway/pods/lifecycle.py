@@ -65,6 +65,12 @@ class Happening(NamedTuple):
     """Field of the pod that it is about, as `spec.containers{main}`."""
 
 
+class _Doom(NamedTuple):
+    reason: str
+    grace: int | None
+    """Seconds; None for the pod's own."""
+
+
 Action = Start | Stop | RunHook | RunProbe | Remove | Happening
 
 
@@ -84,8 +90,8 @@ class PodLife:
         self.is_removed = False
         self._happenings: list[Happening] = []
         self._is_hurried = False
-        self._doomed: dict[str, ProbeKind | None] = {}
-        """Containers that must end: for a probe, or for a hook (None)."""
+        self._doomed: dict[str, _Doom] = {}
+        """Containers that must end, and start again if their policy ever lets them."""
         self._hooks: list[RunHook] = []
         has_init = bool(pod.spec.init_containers)
         first = Waiting("PodInitializing") if has_init else Waiting("ContainerCreating")
@@ -160,8 +166,7 @@ class PodLife:
             return
         if problem:
             self._tell_of(record, "Warning", "FailedPostStartHook", "PostStartHook failed")
-            record.wants_restart = True
-            self._doomed[name] = None
+            self._doom(record, "FailedPostStartHook")
         else:
             record.begin_probes(now)
 
@@ -221,11 +226,21 @@ class PodLife:
         """The API's newest version of the pod: labels, conditions of others, or that it shall go."""
         self.pod = pod
         self._add_ephemeral()
+        self._take_images()
         if pod.metadata.deletion_timestamp is not None:
             grace = pod.metadata.deletion_grace_period_seconds
             wanted = now + (pod.spec.termination_grace_period_seconds if grace is None else grace)
             # A second delete may shorten the time that is left, never lengthen it.
             self._leave_by(wanted)
+
+    def _take_images(self) -> None:
+        """Of a container that is there, the image alone may change."""
+        for spec in self.pod.all_containers:
+            record = self.records.get(spec.name)
+            if record is not None and record.spec.image != spec.image:
+                record.spec = spec
+                if record.phase is Phase.RUNNING:
+                    self._doom(record, f"Container {record.name} definition changed, will be restarted")
 
     def vanished(self, now: float) -> None:
         """The API has the pod no more: whatever still runs ends at once."""
@@ -322,18 +337,13 @@ class PodLife:
         return policy is RestartPolicy.ALWAYS
 
     def _kills(self) -> Iterator[Action]:
-        """Containers whose liveness or startup probe, or postStart hook, has failed for good."""
+        """Containers whose probe or hook has failed for good, or whose image is another now."""
         doomed, self._doomed = self._doomed, {}
-        for name, kind in doomed.items():
+        for name, (reason, own) in doomed.items():
             record = self.records[name]
-            if record.phase is not Phase.RUNNING:
-                continue
-            own = record.probes[kind].probe.termination_grace_period_seconds if kind is not None else None
-            grace = self.pod.spec.termination_grace_period_seconds if own is None else own
-            reason = (
-                f"Container {name} failed {kind.value.lower()} probe, will be restarted" if kind is not None else ""
-            )
-            yield self._stop(record, float(grace), reason or "FailedPostStartHook")
+            if record.phase is Phase.RUNNING:
+                grace = self.pod.spec.termination_grace_period_seconds if own is None else own
+                yield self._stop(record, float(grace), reason)
 
     def _probes(self, now: float) -> Iterator[Action]:
         for record in self.records.values():
@@ -384,9 +394,13 @@ class PodLife:
         if kind is ProbeKind.READINESS:
             record.is_ready = False
             return
-        record.wants_restart = True
         record.is_ready = False
-        self._doomed[record.name] = kind
+        words = f"Container {record.name} failed {kind.value.lower()} probe, will be restarted"
+        self._doom(record, words, record.probes[kind].probe.termination_grace_period_seconds)
+
+    def _doom(self, record: Record, reason: str, grace: int | None = None) -> None:
+        record.wants_restart = True
+        self._doomed[record.name] = _Doom(reason, grace)
 
     def _judge_good(self, record: Record, kind: ProbeKind, now: float) -> None:
         if kind is ProbeKind.READINESS:
