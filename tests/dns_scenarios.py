@@ -244,6 +244,7 @@ FORWARD = [
              [*UPSTREAM_NAMES, "who.up.test", "who.other.test"], FEW_KINDS),
     Scenario("next on nodata", forwarding("forward up.test $UP {\n next_on_nodata\n}\nforward . $UP2"),
              [*UPSTREAM_NAMES, "who.up.test"], FEW_KINDS),
+    Scenario("acl, the first that decides", forwarding(PLAIN, before="acl v4.up.test {\n allow net 127.0.0.0/8\n}\nacl {\n block\n}"), UPSTREAM_NAMES[:3], ("A", "MX"), ignores=("do",)),
     Scenario("an upstream by name", forwarding("forward . here.up.test:$UP2PORT {\n resolver $UP\n source_address 127.0.0.1\n max_age 1m\n force_tcp\n}"), ["who.up.test", "www.up.test"], ("A",)),
     Scenario("a dead upstream", forwarding("forward . 127.0.0.1:1 {\n max_fails 0\n}"), ["www.up.test"], ("A",), variants=3),
     Scenario("all unhealthy", forwarding("forward . 127.0.0.1:1 {\n failfast_all_unhealthy_upstreams\n}"), ["www.up.test"],

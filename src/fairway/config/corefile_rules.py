@@ -32,25 +32,6 @@ def forward(directive: Directive, _zones: Zones) -> ForwardSettings:
         nonlocal found
         found = replace(found, **values)  # type: ignore[arg-type]
 
-    def health_check(line: Line) -> None:
-        interval, *options = line.count(1, MANY)
-        put(health_interval=line.duration(interval))
-        while options:
-            option = line.choice(options.pop(0), ("no_rec", "domain"))
-            if option == "no_rec":
-                put(health_recursion=False)
-            elif not options:
-                line.fail("'domain' needs a name")
-            else:
-                put(health_domain=line.zone(options.pop(0)))
-
-    def rcodes(line: Line) -> frozenset[int]:
-        known = [r.name for r in Rcode]
-        return frozenset(int(Rcode[line.choice(text.upper(), known)]) for text in line.count(1, MANY))
-
-    def tls(line: Line) -> None:
-        put(tls_files=line.count(0, 3))
-
     line.each(
         {
             "except": lambda li: put(excepted=li.zones(li.count(1, MANY))),
@@ -58,14 +39,14 @@ def forward(directive: Directive, _zones: Zones) -> ForwardSettings:
             "prefer_udp": lambda li: put(prefer_udp=not li.count(0)),
             "expire": lambda li: put(expire=li.duration(li.count(1)[0])),
             "max_fails": lambda li: put(max_fails=li.number(li.count(1)[0])),
-            "tls": tls,
+            "tls": lambda li: put(tls_files=li.count(0, 3)),
             "tls_servername": lambda li: put(tls_server_name=li.count(1)[0]),
             "policy": lambda li: put(policy=li.choice(li.count(1)[0], ("random", "round_robin", "sequential"))),
-            "health_check": health_check,
+            "health_check": lambda li: put(**_health_check(li)),
             "max_concurrent": lambda li: put(max_concurrent=li.number(li.count(1)[0])),
             "read_timeout": lambda li: put(read_timeout=li.duration(li.count(1)[0], 0.001)),
-            "next": lambda li: put(next_rcodes=rcodes(li)),
-            "failover": lambda li: put(failover_rcodes=rcodes(li)),
+            "next": lambda li: put(next_rcodes=_rcodes(li)),
+            "failover": lambda li: put(failover_rcodes=_rcodes(li)),
             "next_on_nodata": lambda li: put(next_on_nodata=not li.count(0)),
             "failfast_all_unhealthy_upstreams": lambda li: put(failfast=not li.count(0)),
             "max_age": lambda li: put(max_age=li.duration(li.count(1)[0])),
@@ -80,6 +61,25 @@ def forward(directive: Directive, _zones: Zones) -> ForwardSettings:
     if Rcode.NOERROR in found.failover_rcodes:
         line.fail("NOERROR cannot be used in failover")
     return found
+
+
+def _health_check(line: Line) -> dict[str, object]:
+    interval, *options = line.count(1, MANY)
+    found: dict[str, object] = {"health_interval": line.duration(interval)}
+    while options:
+        option = line.choice(options.pop(0), ("no_rec", "domain"))
+        if option == "no_rec":
+            found["health_recursion"] = False
+        elif not options:
+            line.fail("'domain' needs a name")
+        else:
+            found["health_domain"] = line.zone(options.pop(0))
+    return found
+
+
+def _rcodes(line: Line) -> frozenset[int]:
+    known = [r.name for r in Rcode]
+    return frozenset(int(Rcode[line.choice(text.upper(), known)]) for text in line.count(1, MANY))
 
 
 # -- template and dns64

@@ -12,6 +12,7 @@ from fairway.config.corefile_plugins import PLAIN
 from fairway.config.corefile_reader import MANY, Line, normal_zones, split_key
 from fairway.config.corefile_rules import RULES
 from fairway.config.corefile_settings import (
+    AclSettings,
     BindSettings,
     CorefileSettings,
     RewriteSettings,
@@ -83,6 +84,9 @@ def _server(block: ServerBlock) -> ServerSettings:
 
 
 def _joined(name: str, settings: list[object]) -> list[object]:
+    """Rules of several lines are one list: the first that decides, decides."""
+    if name == "acl" and settings:
+        return [AclSettings(tuple(rule for one in settings if isinstance(one, AclSettings) for rule in one.rules))]
     if name != "rewrite" or not settings:
         return settings
     rules = (rule for one in settings if isinstance(one, RewriteSettings) for rule in one.rules)

@@ -161,7 +161,8 @@ class _Builder:
                 self.chain.first = handler
         return self.chain
 
-    def _one(self, settings: object, following: Handler) -> Handler | None:  # noqa: C901, PLR0912 - one line a plugin
+    def _one(self, settings: object, following: Handler) -> Handler | None:  # noqa: C901 - one line a plugin
+        """A plugin that somebody outside must feed or watch."""
         chain, world = self.chain, self.world
         match settings:
             case config.KubernetesSettings():
@@ -185,8 +186,23 @@ class _Builder:
                 return self._transfer(settings, following)
             case config.AutopathSettings():
                 return self._autopath(settings, following)
+            case config.RewriteSettings():
+                return self._resolving(Rewrite(settings, following))
+            case config.TemplateSettings():
+                return self._resolving(Template(settings, following))
+            case config.ErrorsSettings():
+                chain.errors.append(Errors(settings, world.write_error, world.now, following))
+                return chain.errors[-1]
+            case config.LoopSettings():
+                chain.loops.append(Loop(chain.settings.zones[0], world.random, following))
+                return chain.loops[-1]
+        return self._plain(settings, following)
+
+    def _plain(self, settings: object, following: Handler) -> Handler | None:
+        """A plugin that stands by itself; None for what is no plugin here."""
+        match settings:
             case config.LoadbalanceSettings():
-                return Loadbalance(settings, world.random, following)
+                return Loadbalance(settings, self.world.random, following)
             case config.AclSettings():
                 return Acl([settings], following)
             case config.AnySettings():
@@ -194,25 +210,15 @@ class _Builder:
             case config.BufsizeSettings():
                 return Bufsize(settings.size, following)
             case config.NsidSettings():
-                return Nsid((settings.data or world.hostname).encode(), following)
+                return Nsid((settings.data or self.world.hostname).encode(), following)
             case config.MinimalSettings():
                 return Minimal(following)
             case config.LocalSettings():
                 return Local(settings, following)
             case config.Dns64Settings():
                 return Dns64(settings, following)
-            case config.RewriteSettings():
-                return self._resolving(Rewrite(settings, following))
-            case config.TemplateSettings():
-                return self._resolving(Template(settings, following))
             case config.LogSettings():
-                return Log(settings, world.write_log, world.now, following)
-            case config.ErrorsSettings():
-                chain.errors.append(Errors(settings, world.write_error, world.now, following))
-                return chain.errors[-1]
-            case config.LoopSettings():
-                chain.loops.append(Loop(chain.settings.zones[0], world.random, following))
-                return chain.loops[-1]
+                return Log(settings, self.world.write_log, self.world.now, following)
             case config.WhoamiSettings():
                 return Whoami()
         return None
