@@ -232,3 +232,15 @@ def test_a_zone_file_answers(name: str, kind: str, expected: list[str], authorit
     reply = ask(server, f"{name}.zone.test", kind)
     assert (texts(reply) or [dns.rcode.to_text(reply.rcode())]) == expected
     assert {dns.rdatatype.to_text(r.rdtype) for r in reply.authority} == {authority}
+
+
+def test_errors_that_match_are_said_once_a_period() -> None:
+    upstream = ScriptedUpstream(ANSWERS)
+    upstream.is_dead = True
+    server = server_of("errors {\nconsolidate 1m .*answer warning show_first\n}\nforward . 192.0.2.53", upstream)
+    for _ in range(3):
+        ask(server, "www.example.org")
+    assert [line.split()[0] for line in server.world.lines] == ["[WARNING]"]
+    server.world.time += 61
+    ask(server, "www.example.org")
+    assert "4 errors like '.*answer' occurred in last 60s" in server.world.lines[-1]

@@ -195,9 +195,11 @@ def errors(directive: Directive, _zones: Zones) -> ErrorsSettings:
     line, found = Line(directive), []
 
     def consolidate(line: Line) -> None:
-        period, pattern, *level = line.count(2, 4)
-        chosen = line.choice(level[0], ("warning", "error", "info", "debug")) if level else "error"
-        found.append((line.duration(period), pattern, chosen))
+        period, pattern, *rest = line.count(2, 4)
+        shows_first = rest[-1:] == ["show_first"]
+        level = rest[0] if len(rest) > shows_first else "error"
+        chosen = line.choice(level, ("warning", "error", "info", "debug"))
+        found.append((line.duration(period), pattern, chosen, shows_first))
 
     def stacktrace(line: Line) -> None:
         line.count(0)

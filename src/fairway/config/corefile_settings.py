@@ -235,9 +235,10 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class ErrorsSettings:
-    """Errors that match a pattern are counted over a period and said once: (period, pattern, level)."""
+    """Errors that match a pattern are counted over a period and said once."""
 
-    consolidate: tuple[tuple[float, str, str], ...] = ()
+    consolidate: tuple[tuple[float, str, str, bool], ...] = ()
+    """Period, pattern, level, and whether the first is said at once."""
 
 
 @dataclass(frozen=True, slots=True)

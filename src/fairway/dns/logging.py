@@ -88,7 +88,7 @@ class Errors:
         now: Callable[[], float],
         following: Handler,
     ) -> None:
-        self._patterns = [(period, re.compile(text), level) for period, text, level in settings.consolidate]
+        self._patterns = [(p, re.compile(text), level, first) for p, text, level, first in settings.consolidate]
         self._counts: dict[int, tuple[int, float]] = {}
         self._write = write
         self._now = now
@@ -102,18 +102,22 @@ class Errors:
         return reply
 
     def _say(self, line: str, cause: str) -> None:
-        for i, (_period, pattern, _level) in enumerate(self._patterns):
+        for i, (_period, pattern, level, shows_first) in enumerate(self._patterns):
             if pattern.search(cause):
                 count, since = self._counts.get(i, (0, self._now()))
                 self._counts[i] = (count + 1, since)
+                if shows_first and not count:
+                    self._write(f"[{level.upper()}] plugin/errors: {line}", level)
                 return
         self._write(f"[ERROR] plugin/errors: {line}", "error")
 
     def flush(self) -> None:
         """Say what was counted over a period that has ended."""
         for i, (count, since) in list(self._counts.items()):
-            period, pattern, level = self._patterns[i]
+            period, pattern, level, shows_first = self._patterns[i]
             if self._now() - since >= period:
                 del self._counts[i]
+                if shows_first and count == 1:
+                    continue
                 mark = f"[{level.upper()}] plugin/errors:"
                 self._write(f"{mark} {count} errors like '{pattern.pattern}' occurred in last {period:g}s", level)
