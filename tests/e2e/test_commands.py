@@ -172,6 +172,37 @@ def test_up_goes_on_with_a_cluster_whose_processes_were_all_killed(host: Cluster
     assert host.fairway("status").returncode == 0
 
 
+def test_every_process_can_be_started_alone(host: ClusterHost) -> None:
+    host.up(*ONE)
+    for part in host.parts().values():
+        host.run("kill", "-9", str(part["pid"]))
+    own = [host.inside_machine(str(FAIRWAY), *words) for words in (["control-plane"], ["node", "--name", "node-1"])]
+    running = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in own]
+    until(lambda: host.parts()["node-1"]["is_ready"], "the node is ready", 30)
+    found = json.loads(host.fairway("status", "-o", "json").stdout)
+    assert [one["what"] for one in found["troubles"]] == ["supervisor does not run"]
+    refused = host.fairway("control-plane")
+    assert (refused.returncode, "control-plane runs already, as process" in refused.stderr) == (1, True)
+    host.down()
+    assert [one.wait(10) for one in running] == [0, 0]
+
+
+def test_a_cluster_may_speak_ipv6_alone(host: ClusterHost) -> None:
+    host.up(*ONE, "--ip-family", "ipv6")
+    container = {"name": "web", "image": "agnhost", "args": ["netexec", "--http-port=8080"]}
+    meta = {"name": "web", "labels": {"app": "web"}}
+    host.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [container]}})
+    host.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=30s")
+    host.kubectl("expose", "pod", "web", "--port=80", "--target-port=8080")
+    address = host.get("service", "web")["spec"]["clusterIP"]
+    assert address.startswith("fd00:10:96::")
+    asked = ("curl", "-sg", "--max-time", "2", f"http://[{address}]/hostname")
+    until(lambda: host.attempt(*asked).stdout == "web", "the Service answers")
+    said = host.inside("web", "curl", "-sk", "--max-time", "5", "https://kubernetes.default.svc.cluster.local/version")
+    assert "gitVersion" in said or "Unauthorized" in said
+    assert host.fairway("status").returncode == 0
+
+
 def test_two_clusters_live_beside_each_other(host: ClusterHost) -> None:
     before = shown(host)
     ranges = ["--pod-cidr", "10.44.0.0/16", "--service-cidr", "10.46.0.0/16", "--lb-cidr", "10.47.0.0/24"]

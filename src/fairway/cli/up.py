@@ -20,6 +20,12 @@ from fairway.values.errors import ConfigError, FairwayError, UnavailableError
 
 READY_SECONDS = 60.0
 RENEWAL = 10.0
+RANGE_HELP = {
+    "underlay": "of nodes, and of this machine as they see it",
+    "pod_cidr": "of pods, a part for each node",
+    "service_cidr": "of Services",
+    "lb_cidr": "of Services of type LoadBalancer",
+}
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -51,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--zones", type=int, default=3, metavar="N", help="in how many zones they lie in turn (3)")
     parser.add_argument("--ip-family", default="ipv4", metavar="F", help="ipv4, ipv6 or dual")
     for field, (ipv4, ipv6) in RANGES.items():
-        parser.add_argument(flag_of(field), dest=field, default="", metavar="A[,B]", help=f"{ipv4}, {ipv6}")
+        words = f"{RANGE_HELP[field]} ({ipv4}; IPv6: {ipv6})"
+        parser.add_argument(flag_of(field), dest=field, default="", metavar="A[,B]", help=words)
     parser.add_argument("--mode", default="nftables", help="the proxies' dataplane")
     parser.add_argument("--api-port", type=int, default=6443, metavar="P", help="where the API server listens (6443)")
     parser.add_argument("--api", default="", metavar="KUBECONFIG", help="an API server in place of the embedded one")
