@@ -81,3 +81,20 @@ def test_keys_that_stand_twice_in_yaml_are_told_by_line() -> None:
     code, answer = World().call("PATCH", path, body, headers=headers, query=query)
     assert code == 400
     assert answer["message"].endswith('yaml: unmarshal errors:\n  line 8: key "k" already set in map')
+
+
+@pytest.mark.parametrize(
+    ("directive", "what"),
+    [
+        ("$retainKeys", "retainKeys"),
+        ("$deleteFromPrimitiveList/externalIPs", "primitive list"),
+        ("$setElementOrder/ports", "setElementOrder list"),
+    ],
+)
+def test_directives_of_a_patch_that_are_no_lists_are_bad_requests(directive: str, what: str) -> None:
+    world = World()
+    path = "/api/v1/namespaces/default/services"
+    world.ok("POST", path, {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}})
+    headers = {"content-type": "application/strategic-merge-patch+json"}
+    code, answer = world.call("PATCH", f"{path}/s", {"spec": {directive: -1}}, headers=headers)
+    assert (code, answer["message"]) == (400, f"invalid patch format of {what}")

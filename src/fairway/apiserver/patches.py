@@ -206,7 +206,8 @@ def _merge_struct(original: Json, patch: Json, node: TypeNode | None) -> Json:
         raise PatchError(f"unknown patch type found in patch data: {directive}")
     out = dict(original)
     if _RETAIN in patch:
-        out = {k: v for k, v in out.items() if k in patch[_RETAIN]}
+        kept = _list_of(patch[_RETAIN], "retainKeys")
+        out = {k: v for k, v in out.items() if k in kept}
     for key, value in patch.items():
         if key == _DIRECTIVE or key.startswith((_DELETE_PRIMITIVE, _ORDER, _RETAIN)):
             continue
@@ -218,12 +219,21 @@ def _merge_struct(original: Json, patch: Json, node: TypeNode | None) -> Json:
     for key, value in patch.items():
         if key.startswith(_DELETE_PRIMITIVE + "/"):
             name = key.split("/", 1)[1]
-            out[name] = [v for v in out.get(name) or [] if v not in value]
+            gone = _list_of(value, "primitive list")
+            out[name] = [v for v in out.get(name) or [] if v not in gone]
         elif key.startswith(_ORDER + "/"):
             name = key.split("/", 1)[1]
+            order = _list_of(value, "setElementOrder list")
             if isinstance(out.get(name), list):
-                out[name] = _ordered(out[name], value, _child(node, name))
+                out[name] = _ordered(out[name], order, _child(node, name))
     return out
+
+
+def _list_of(value: Any, what: str) -> list[Any]:
+    """The value of a directive."""
+    if not isinstance(value, list):
+        raise PatchError(f"invalid patch format of {what}", 400)
+    return value
 
 
 def _merge_value(original: Any, value: Any, node: TypeNode | None) -> Any:
