@@ -207,6 +207,8 @@ def _merge_struct(original: Json, patch: Json, node: TypeNode | None) -> Json:
     out = dict(original)
     if _RETAIN in patch:
         kept = _list_of(patch[_RETAIN], "retainKeys")
+        if any(v is not None and k not in kept and not k.startswith("$") for k, v in patch.items()):
+            raise PatchError("invalid patch format of retainKeys", 400)
         out = {k: v for k, v in out.items() if k in kept}
     for key, value in patch.items():
         if key == _DIRECTIVE or key.startswith((_DELETE_PRIMITIVE, _ORDER, _RETAIN)):
