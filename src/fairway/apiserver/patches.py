@@ -206,10 +206,7 @@ def _merge_struct(original: Json, patch: Json, node: TypeNode | None) -> Json:
         raise PatchError(f"unknown patch type found in patch data: {directive}")
     out = dict(original)
     if _RETAIN in patch:
-        kept = _list_of(patch[_RETAIN], "retainKeys")
-        if any(v is not None and k not in kept and not k.startswith("$") for k, v in patch.items()):
-            raise PatchError("invalid patch format of retainKeys", 400)
-        out = {k: v for k, v in out.items() if k in kept}
+        out = _retained(out, patch)
     for key, value in patch.items():
         if key == _DIRECTIVE or key.startswith((_DELETE_PRIMITIVE, _ORDER, _RETAIN)):
             continue
@@ -229,6 +226,14 @@ def _merge_struct(original: Json, patch: Json, node: TypeNode | None) -> Json:
             if isinstance(out.get(name), list):
                 out[name] = _ordered(out[name], order, _child(node, name))
     return out
+
+
+def _retained(original: Json, patch: Json) -> Json:
+    """Only the keys that the patch keeps; what it sets has to be among them."""
+    kept = _list_of(patch[_RETAIN], "retainKeys")
+    if any(v is not None and k not in kept and not k.startswith("$") for k, v in patch.items()):
+        raise PatchError("invalid patch format of retainKeys", 400)
+    return {k: v for k, v in original.items() if k in kept}
 
 
 def _list_of(value: Any, what: str) -> list[Any]:
