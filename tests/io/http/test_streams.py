@@ -208,6 +208,43 @@ def test_exec_by_websocket_ends_with_the_exit_code(tmp_path: Path) -> None:
     on_cluster(tmp_path, check)
 
 
+@pytest.mark.parametrize(("script", "errors"), [("echo+out", []), ("exit+7", [b"exit status 7"])])
+def test_the_first_protocol_of_channels_has_words_for_failure_alone(
+    tmp_path: Path, script: str, errors: list[bytes]
+) -> None:
+    async def check(cluster: Cluster) -> None:
+        reader, writer = await cluster.connect()
+        query = f"command=sh&command=-c&command={script}&stdout=true"
+        writer.write(handshake(f"{PODS}/p/exec?{query}", "channel.k8s.io"))
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        got = [payload async for _, payload in frames(reader, until=Opcode.CLOSE)]
+        said = [payload[1:] for payload in got if payload[0] == 3]
+        assert len(said) == len(errors)
+        assert all(words in text for words, text in zip(errors, said, strict=True))
+        writer.close()
+
+    on_cluster(tmp_path, check)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "first"),
+    [("binary.k8s.io", (Opcode.BINARY, b"one\n")), ("base64.binary.k8s.io", (Opcode.TEXT, b"b25lCg=="))],
+)
+def test_logs_come_by_websocket_too(tmp_path: Path, protocol: str, first: tuple[Opcode, bytes]) -> None:
+    async def check(cluster: Cluster) -> None:
+        reader, writer = await cluster.connect()
+        writer.write(handshake(f"{PODS}/p/log", protocol))
+        opened = await reader.readuntil(b"\r\n\r\n")
+        assert b" 101 " in opened
+        assert f"Sec-WebSocket-Protocol: {protocol}\r\n".encode() in opened
+        got = [frame async for frame in frames(reader, until=Opcode.CLOSE)]
+        assert got[0] == first
+        assert len(got) == 3
+        writer.close()
+
+    on_cluster(tmp_path, check)
+
+
 def test_command_whose_client_goes_is_ended(tmp_path: Path) -> None:
     async def check(cluster: Cluster) -> None:
         reader, writer = await cluster.connect()

@@ -63,10 +63,14 @@ class Session(Protocol):
 
 # ---- WebSocket channels -----------------------------------------------------------------------------------------
 class ChannelSession:
-    """v4 and v5: the first byte of each message is its channel; v5 can end one channel."""
+    """The first byte of each message is its channel. v5 can end one channel; the first version has no status.
 
-    def __init__(self, duplex: Duplex, *, v5: bool) -> None:
-        self._duplex, self._v5 = duplex, v5
+    It says on the error channel, as text, what went wrong, and nothing otherwise.
+    """
+
+    def __init__(self, duplex: Duplex, protocol: str) -> None:
+        self._duplex, self._v5 = duplex, protocol.startswith("v5")
+        self._has_status = protocol != "channel.k8s.io"
         self._decoder = Decoder()
         self._reading: asyncio.Task[None] | None = None
 
@@ -111,7 +115,10 @@ class ChannelSession:
         return made
 
     async def finish(self, status: Json) -> None:
-        await self._send(_ERROR, encode(status))
+        if self._has_status:
+            await self._send(_ERROR, encode(status))
+        elif status.get("status") != "Success":
+            await self._send(_ERROR, str(status.get("message", "")).encode())
         await self._duplex.write(ws_encode(Opcode.CLOSE, close_payload(1000)))
         if self._reading is not None:
             self._reading.cancel()

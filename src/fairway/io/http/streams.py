@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import enum
 import logging
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from fairway.apiserver import errors
 from fairway.apiserver.options import flag
@@ -19,7 +20,8 @@ from fairway.apiserver.request import Json, Request, Upgrade
 from fairway.io.http.duplex import Duplex
 from fairway.io.http.sessions import ChannelSession, Session, SpdyOverWebSocket, SpdySession
 from fairway.io.http.wire_head import head
-from fairway.wire.websocket import accept_key
+from fairway.wire.websocket import Opcode, accept_key, close_payload
+from fairway.wire.websocket import encode as ws_encode
 
 _log = logging.getLogger(__name__)
 _WIRED = {"stdin": "input", "stdout": "output", "stderr": "error"}
@@ -124,11 +126,19 @@ class Streams:
         except OSError as error:
             await refuse(duplex, 400, str(error))
             return
-        await duplex.write(head(200, "text/plain", (), None, keep=False))
+        frame: Callable[[bytes], bytes] = _chunk
+        end = b"0\r\n\r\n"
+        if upgrade.request.headers.get("upgrade", "").lower() == "websocket":
+            chosen = await _shake_hands(upgrade.request, duplex, _LOG_PROTOCOLS, "")
+            if chosen is None:
+                return
+            frame, end = _LOG_FRAMES[chosen], ws_encode(Opcode.CLOSE, close_payload(1000))
+        else:
+            await duplex.write(head(200, "text/plain", (), None, keep=False))
         if first:
-            await duplex.write(b"%x\r\n%s\r\n" % (len(first), first))
+            await duplex.write(frame(first))
         gone = asyncio.ensure_future(duplex.read())
-        send = asyncio.ensure_future(_send_chunks(chunks, duplex))
+        send = asyncio.ensure_future(_send_chunks(chunks, duplex, frame, end))
         await asyncio.wait({gone, send}, return_when=asyncio.FIRST_COMPLETED)
         for task in (gone, send):
             task.cancel()
@@ -187,11 +197,33 @@ async def _while_there(running: Coroutine[Any, Any, int], duplex: Duplex) -> int
         await asyncio.gather(run, gone, return_exceptions=True)
 
 
-async def _send_chunks(chunks: AsyncIterator[bytes], duplex: Duplex) -> None:
+async def _send_chunks(
+    chunks: AsyncIterator[bytes], duplex: Duplex, frame: Callable[[bytes], bytes], end: bytes
+) -> None:
     async for chunk in chunks:
         if chunk:
-            await duplex.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
-    await duplex.write(b"0\r\n\r\n")
+            await duplex.write(frame(chunk))
+    await duplex.write(end)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def _binary(data: bytes) -> bytes:
+    return ws_encode(Opcode.BINARY, data)
+
+
+def _base64(data: bytes) -> bytes:
+    return ws_encode(Opcode.TEXT, b64encode(data))
+
+
+_LOG_FRAMES: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "": _binary,
+    "binary.k8s.io": _binary,
+    "base64.binary.k8s.io": _base64,
+}
+_LOG_PROTOCOLS: Final = ("binary.k8s.io", "base64.binary.k8s.io")
 
 
 def _log_options(request: Request) -> LogOptions:
@@ -246,18 +278,10 @@ async def accept(request: Request, duplex: Duplex, channels: tuple[str, ...], sp
     """Answer the client's upgrade; None when it asked for nothing that we speak (and was told so)."""
     upgrade = request.headers.get("upgrade", "").lower()
     if upgrade == "websocket":
-        offered = [p.strip() for p in request.headers.get("sec-websocket-protocol", "").split(",") if p.strip()]
-        chosen = next((c for c in channels if c in offered), "" if offered else "channel.k8s.io")
-        key = request.headers.get("sec-websocket-key", "")
-        if not chosen or not key:
-            await refuse(duplex, 400, f"unable to upgrade: unsupported protocols {offered}")
+        chosen = await _shake_hands(request, duplex, channels, "channel.k8s.io")
+        if chosen is None:
             return None
-        lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
-        lines.append(f"Sec-WebSocket-Accept: {accept_key(key)}")
-        if offered:
-            lines.append(f"Sec-WebSocket-Protocol: {chosen}")
-        await duplex.write("\r\n".join([*lines, "", ""]).encode())
-        return SpdyOverWebSocket(duplex) if chosen == _TUNNEL else ChannelSession(duplex, v5=chosen.startswith("v5"))
+        return SpdyOverWebSocket(duplex) if chosen == _TUNNEL else ChannelSession(duplex, chosen)
     if upgrade == "spdy/3.1":
         offered = [p.strip() for p in request.headers.get("x-stream-protocol-version", "").split(",") if p.strip()]
         chosen = next((c for c in spdy if c in offered), spdy[0])
@@ -267,3 +291,19 @@ async def accept(request: Request, duplex: Duplex, channels: tuple[str, ...], sp
         return SpdySession(duplex)
     await refuse(duplex, 400, "Upgrade request required")
     return None
+
+
+async def _shake_hands(request: Request, duplex: Duplex, spoken: tuple[str, ...], usual: str) -> str | None:
+    """Answer a WebSocket's opening (RFC 6455): the protocol, `usual` where the client names none; None: refused."""
+    offered = [p.strip() for p in request.headers.get("sec-websocket-protocol", "").split(",") if p.strip()]
+    chosen = next((one for one in spoken if one in offered), None if offered else usual)
+    key = request.headers.get("sec-websocket-key", "")
+    if chosen is None or not key:
+        await refuse(duplex, 400, f"unable to upgrade: unsupported protocols {offered}")
+        return None
+    lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
+    lines.append(f"Sec-WebSocket-Accept: {accept_key(key)}")
+    if offered:
+        lines.append(f"Sec-WebSocket-Protocol: {chosen}")
+    await duplex.write("\r\n".join([*lines, "", ""]).encode())
+    return chosen
