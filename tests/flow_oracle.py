@@ -60,7 +60,7 @@ def expect(objects: Sequence[Tree], node: Node, packet: Packet) -> Expectation:
 def _claims(tree: Tree, node: Node, packet: Packet) -> list[_Claim]:
     spec, destination = tree["spec"], str(packet.destination)
     created, name = tree["metadata"]["creationTimestamp"], tree["metadata"]["name"]
-    balancers = [row["ip"] for row in tree["status"]["loadBalancer"]["ingress"]]
+    balancers = _balancers(tree)
     made = []
     for index, port in enumerate(spec["ports"]):
         if port["protocol"].lower() != str(packet.protocol):
@@ -90,7 +90,7 @@ def _endpoints(slices: Sequence[Tree], claim: _Claim, node: Node) -> _Endpoints:
         if tree["metadata"]["labels"]["kubernetes.io/service-name"] != claim.service:
             continue
         for port in tree["ports"]:
-            if (port["name"], port["protocol"]) != (claim.port["name"], claim.port["protocol"]):
+            if "port" not in port or (port["name"], port["protocol"]) != (claim.port["name"], claim.port["protocol"]):
                 continue
             for endpoint in tree["endpoints"]:
                 key = f"{endpoint['addresses'][0]}:{port['port']}"
@@ -150,8 +150,13 @@ def _judge(claim: _Claim, endpoints: _Endpoints, node: Node, packet: Packet) -> 
 
 def _is_admitted(tree: Tree, node: Node, source: Address) -> bool:
     """Rule 14."""
-    ranges = [Prefix.parse(text) for text in tree["spec"].get("loadBalancerSourceRanges", ())]
+    ranges = [Prefix.parse(text.strip()) for text in tree["spec"].get("loadBalancerSourceRanges", ())]
     if not ranges or any(source in prefix for prefix in ranges):
         return True
-    balancers = [row["ip"] for row in tree["status"]["loadBalancer"]["ingress"]]
+    balancers = _balancers(tree)
     return str(source) in balancers and any(node.primary in prefix for prefix in ranges)
+
+
+def _balancers(tree: Tree) -> list[str]:
+    """Rule 15."""
+    return [row["ip"] for row in tree["status"]["loadBalancer"]["ingress"] if row.get("ipMode") != "Proxy"]

@@ -96,9 +96,12 @@ class Node:
 
     def answer(self, one: Packet) -> Answer:
         """What plan and items say of a packet."""
+        return self.explainer().answer(Question(str(one), one))
+
+    def explainer(self) -> Explainer:
+        """Of what is planned now; for many questions."""
         family: Family = self.planner.view.family
-        explainer = Explainer(self.state, {family: self.planner}, {family: _Tables(self.wanted)})
-        return explainer.answer(Question(str(one), one))
+        return Explainer(self.state, {family: self.planner}, {family: _Tables(self.wanted)})
 
 
 class _Tables:

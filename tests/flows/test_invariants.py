@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import isclose
 
 import pytest
@@ -11,35 +10,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import flow_oracle
-from fairway.agents.node_view import build_view
-from fairway.config.proxy.load import load
-from fairway.explain.model import Answer, Verdict
-from fairway.kube import decode
-from fairway.plan.view import NodeView
-from fairway.state.tables import State
-from fairway.values.address import Address, Family
+from fairway.explain.model import Answer
 from fairway.values.packet import Packet
-from flow_cases import Tree
+from flow_compare import expected, fed, oracle_of, said, seen, view_of
 from flow_driver import Driver, ask, run
-from flow_judge import Tally, draws
 from flow_random import BACKEND_PORTS, NODE_PORTS, PORTS, SOURCES, Cluster, clusters
 from flow_scenarios import EXPANDERS, Put, difference, node_addresses
-from flow_world import Seen, World
+from flow_world import World
+from fairway.state.tables import State
 from planned import Node, packet
-
-ADDRESSES = [Address.parse(text.partition("/")[0]) for text in node_addresses()] + [Address.parse("127.0.0.1")]
-
-
-def view_of(cluster: Cluster) -> NodeView:
-    loaded = load(json.dumps(cluster.configuration)).settings
-    return build_view(loaded, Family.IPV4, decode.NODE.decode(cluster.node), ADDRESSES, ())
-
-
-def fed(cluster: Cluster, objects: Sequence[Tree]) -> Node:
-    node = Node(State(), view_of(cluster))
-    node.replace([], objects)
-    return node
-
 
 def questions(node: Node) -> Iterator[Packet]:
     """Every frontend from every source that could reach it, and its neighbour port."""
@@ -50,16 +29,6 @@ def questions(node: Node) -> Iterator[Packet]:
             yield packet(source, str(address), port + 1, str(protocol))
 
 
-def oracle_of(node: Node) -> flow_oracle.Node:
-    """The node as the oracle asks for it."""
-    view = node.planner.view
-    pods = view.detector.prefixes[0] if view.detector.prefixes else None
-    assert view.primary is not None
-    return flow_oracle.Node(
-        view.name, view.zone, view.addresses, view.primary, view.node_port_addresses, pods, view.masquerade_all
-    )
-
-
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(clusters())
 def test_plan_and_items_agree_with_the_rules_and_shares_are_equal(cluster: Cluster) -> None:
@@ -68,14 +37,9 @@ def test_plan_and_items_agree_with_the_rules_and_shares_are_equal(cluster: Clust
     for question in questions(node):
         answer = node.answer(question)
         assert answer.agrees, (question, answer.disagreement)
-        expected = flow_oracle.expect(cluster.objects, oracle, question)
-        assert _said(answer) == _expected(expected), (question, answer)
+        expectation = flow_oracle.expect(cluster.objects, oracle, question)
+        assert said(answer) == expected(expectation), (question, answer)
         assert all(isclose(b.probability, 1 / len(answer.backends)) for b in answer.backends), question
-
-
-def _expected(expectation: flow_oracle.Expectation) -> set[tuple[str, str, bool]]:
-    targets = {(expectation.verdict, target, masquerade) for target, masquerade in expectation.targets}
-    return targets or {(expectation.verdict, "", False)}
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -131,21 +95,4 @@ async def _compare(world: World, cluster: Cluster, expander: str, random) -> Non
         for question in random.sample(asked, min(len(asked), 12)):
             answer = ask(explainer, question)
             assert answer.agrees, (question, answer.disagreement)
-            assert _seen(world, question, answer) == _said(answer), (question, answer)
-
-
-def _seen(world: World, question: Packet, answer: Answer) -> set[tuple[str, str, bool]]:
-    Tally.flows += 1
-    seen = set()
-    for _ in range(draws(len(answer.backends))):
-        Tally.connections += 1
-        seen.add(tuple(world.attempt(question)))
-        if len(seen) >= max(1, len(answer.backends)):
-            break
-    return {(outcome.value, target, masqueraded) for outcome, target, masqueraded in seen}
-
-
-def _said(answer: Answer) -> set[tuple[str, str, bool]]:
-    if answer.verdict is not Verdict.FORWARD:
-        return {(answer.verdict.value, "", False)}
-    return {(Seen.FORWARDED.value, f"{b.address}:{b.port}", b.masquerade) for b in answer.backends}
+            assert seen(world, question, answer) == said(answer), (question, answer)

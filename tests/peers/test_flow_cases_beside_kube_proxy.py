@@ -6,25 +6,17 @@ A case that kube-proxy does not pass is a wrong case or a known difference; thos
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
 
 import pytest
 
-import netns
-from fairway.values.address import Family
-from fake_api import FakeApi
-from flow_cases import Tree
-from flow_command import Command, marker
+from flow_kube_proxy import DefaultingApi, KubeProxy
 from flow_judge import assert_expected, observe
 from flow_scenarios import Check, Scenario, health_check_ports, node_addresses, widest_scenarios
 from flow_world import Place, World
-from peer import peer
 
 pytestmark = [pytest.mark.peers, pytest.mark.kernel, pytest.mark.timeout(600)]
-KUBE_PROXY = peer("kube-proxy")
-TABLES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 
 def known_difference(check: Check) -> str:
@@ -33,48 +25,6 @@ def known_difference(check: Check) -> str:
     if packet.destination.is_loopback and check.flow.verdict == "to":
         return "kube-proxy has localhost node ports in iptables mode only"
     return ""
-
-
-class DefaultingApi(FakeApi):
-    """Fills in what a real server fills in and kube-proxy counts on."""
-
-    def put(self, collection: str, tree: Mapping[str, Any]) -> str:
-        spec = dict(tree.get("spec", {}))
-        if spec.get("clusterIPs"):
-            spec.setdefault("ipFamilies", ["IPv6" if ":" in ip else "IPv4" for ip in spec["clusterIPs"]])
-        if spec.get("sessionAffinity") == "ClientIP":
-            spec.setdefault("sessionAffinityConfig", {"clientIP": {"timeoutSeconds": 10800}})
-        made = {**tree, "spec": spec} if spec else dict(tree)
-        for holder in (spec, made):
-            if "ports" in holder:
-                holder["ports"] = [{"name": "", "protocol": "TCP", **port} for port in holder["ports"] or ()]
-        return super().put(collection, made)
-
-
-class KubeProxy(Command):
-    """As `Command`, but kube-proxy."""
-
-    def __init__(self, api: FakeApi, configuration: Tree, folder: Path) -> None:
-        alone = {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"}
-        connection = {"contentType": "application/json"}
-        changed = {**configuration, "clientConnection": connection, "conntrack": alone}
-        super().__init__(api, changed, folder, program=(KUBE_PROXY,))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        super().__exit__()
-        for word in TABLES.values():
-            netns.run("nft", "-f", "-", stdin=f"add table {word} kube-proxy\ndelete table {word} kube-proxy\n")
-
-    def holds(self, family: Family, number: int) -> bool:
-        address = marker(family)
-        try:
-            text = netns.run("nft", "list", "map", TABLES[family], "kube-proxy", "service-ips")
-        except RuntimeError:
-            return False
-        return f"{address} . tcp . {number} " in text
 
 
 def _groups() -> dict[str, list[Scenario]]:
