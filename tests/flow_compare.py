@@ -1,4 +1,4 @@
-"""A random or systematic cluster as a node, and one vocabulary for what the rules, an answer and real connections say."""
+"""A random or systematic cluster as a node, and one vocabulary for the rules, an answer and real connections."""
 
 from __future__ import annotations
 

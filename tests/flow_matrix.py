@@ -164,6 +164,11 @@ def _questions(service: Tree) -> Iterator[Packet]:
         yield Packet(Address.parse(source), Address.parse(destination), protocol, number)
 
 
+def is_sticky(trees: Sequence[Tree], found: set[tuple[str, str, bool]], promised: set[tuple[str, str, bool]]) -> bool:
+    """Whether one backend only was met because the Service has affinity."""
+    return trees[0]["spec"]["sessionAffinity"] == "ClientIP" and len(found) == 1 and found <= promised
+
+
 def _configuration(row: Row) -> Tree:
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",

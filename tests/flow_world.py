@@ -166,7 +166,7 @@ class World:
         with sender:
             sender.bind((str(source), 0))
             sender.sendto(b"witness", (str(_WITNESSES[len(source)]), _WITNESS_PORT))
-            if not select.select([listener], [], [], _PATIENCE)[0]:
+            if not _becomes(listener, select.POLLIN):
                 raise AssertionError("a packet straight to a pod did not arrive: the topology is broken")
             listener.recv(64)
 
@@ -239,14 +239,21 @@ class NoAnswerError(AssertionError):
 def _expect_answer(client: socket.socket, packet: Packet, message: bytes) -> None:
     """The way back works, too: the client is answered by whom it called."""
     if packet.protocol is Protocol.TCP:
-        is_answered = bool(select.select([], [client], [], _PATIENCE)[1])
+        is_answered = _becomes(client, select.POLLOUT)
         is_answered = is_answered and not client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     elif packet.protocol is Protocol.UDP:
-        is_answered = bool(select.select([client], [], [], _PATIENCE)[0]) and client.recv(64) == message
+        is_answered = _becomes(client, select.POLLIN) and client.recv(64) == message
     else:
         return
     if not is_answered:
         raise NoAnswerError(f"{packet}: it arrived, but the client never got the answer")
+
+
+def _becomes(one: socket.socket, event: int) -> bool:
+    """Whether this happens to a socket. By poll, since `select` takes no descriptor beyond 1023."""
+    poll = select.poll()
+    poll.register(one, event)
+    return bool(poll.poll(_PATIENCE * 1000))
 
 
 def _accept(place: Place, listener: socket.socket) -> Arrival | None:

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 import flow_oracle
 from fairway.explain.model import Answer
+from fairway.state.tables import State
 from fairway.values.packet import Packet
 from flow_compare import expected, fed, oracle_of, said, seen, view_of
 from flow_driver import Driver, ask, run
 from flow_random import BACKEND_PORTS, NODE_PORTS, PORTS, SOURCES, Cluster, clusters
 from flow_scenarios import EXPANDERS, Put, difference, node_addresses
 from flow_world import World
-from fairway.state.tables import State
 from planned import Node, packet
+
 
 def questions(node: Node) -> Iterator[Packet]:
     """Every frontend from every source that could reach it, and its neighbour port."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
 import flow_oracle
-from flow_compare import Fate, expected, fed, oracle_of, said, seen
+from flow_compare import expected, fed, oracle_of, said, seen
 from flow_driver import Driver, ask, run
-from flow_cases import Tree
-from flow_matrix import CONFIGURATIONS, Matrix, matrices
+from flow_matrix import BACKEND_PORT, CONFIGURATIONS, Matrix, is_sticky, matrices
 from flow_scenarios import at_once, difference, node_addresses
 from flow_world import World
 
@@ -33,7 +32,7 @@ def test_plan_and_items_agree_with_the_rules(number: int) -> None:
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     ports = {question.port for number, matrix in enumerate(matrices()) for _, question in matrix.sample(number, SAMPLE)}
-    with World(node_addresses(), ports | {8080}) as made, made.entered():
+    with World(node_addresses(), ports | {BACKEND_PORT}) as made, made.entered():
         yield made
 
 
@@ -55,9 +54,4 @@ async def _compare(matrix: Matrix, number: int, world: World) -> None:
             answer = ask(explainer, question)
             assert answer.agrees, (question, answer.disagreement)
             found = seen(world, question, answer)
-            assert found == said(answer) or _is_sticky(trees, found, said(answer)), (question, found, answer)
-
-
-def _is_sticky(trees: Sequence[Tree], found: set[Fate], promised: set[Fate]) -> bool:
-    """A client with affinity sees one of the backends only."""
-    return trees[0]["spec"]["sessionAffinity"] == "ClientIP" and len(found) == 1 and found <= promised
+            assert found == said(answer) or is_sticky(trees, found, said(answer)), (question, found, answer)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flow_kube_proxy import DefaultingApi, KubeProxy
 from flow_judge import assert_expected, observe
+from flow_kube_proxy import DefaultingApi, KubeProxy
 from flow_scenarios import Check, Scenario, health_check_ports, node_addresses, widest_scenarios
 from flow_world import Place, World
 
