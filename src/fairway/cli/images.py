@@ -25,17 +25,23 @@ def image_table(flags: Iterable[str] = ()) -> dict[str, Image]:
         for path in folder.iterdir()
         if path.is_dir()
     }
-    real = str(PEERS / "agnhost") if (PEERS / "agnhost").is_file() else ""
-    found = {**TABLE, "agnhost": agnhost(real, _package())}
+    real = PEERS / "agnhost"
+    found = {**TABLE, "agnhost": _real_agnhost(real) if real.is_file() else agnhost("", _package())}
     for flag in flags:
         name, _, path = flag.partition("=")
         if not name or not path:
             raise ConfigError(f"--image: {flag!r} is not NAME=PATH")
         if not os.access(path, os.X_OK) or not Path(path).is_file():
             raise ConfigError(f"--image: {name}: {path} is no program")
-        is_agnhost = name == "agnhost"
-        found[name] = agnhost(str(Path(path).resolve()), "") if is_agnhost else binary_image(str(Path(path).resolve()))
+        program = Path(path).resolve()
+        found[name] = _real_agnhost(program) if name == "agnhost" else binary_image(str(program))
     return layered(found, layers)
+
+
+def _real_agnhost(program: Path) -> Image:
+    """With the CoreDNS that `make peers` puts beside it."""
+    coredns = program.with_name("coredns")
+    return agnhost(str(program), "", str(coredns) if coredns.is_file() else "")
 
 
 def _package() -> str:
