@@ -68,7 +68,7 @@ def binary_image(path: str) -> Image:
 def agnhost(program: str, package: str, coredns: str = "") -> Image:
     """The image of the official suite: the real program, or the folder of Fairway's own in its place; and the CoreDNS
     that the image has besides, if there is one."""
-    files = ((program, "/agnhost"),) if program else ((package, "/usr/lib/agnhost"),)
+    files: tuple[tuple[str, str], ...] = ((program, "/agnhost") if program else (package, "/usr/lib/agnhost"),)
     files += ((coredns, "/coredns"),) if coredns else ()
     return Image(entrypoint=("/agnhost",), command=("pause",), binaries=files, layer="agnhost")
 
