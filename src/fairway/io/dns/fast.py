@@ -7,6 +7,7 @@ answers everything, the same way and slower.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
@@ -23,7 +24,7 @@ from fairway.dns.answers import CLOSED, FastZone
 from fairway.dns.metrics import FastCounts
 from fairway.dns.server import Server
 from fairway.io.dns.addresses import ListenAddress, unmapped
-from fairway.io.dns.udp import BATCH, Answering, open_udp, read_origin
+from fairway.io.dns.udp import BATCH, RECEIVE_BUFFER, Answering, open_udp, read_origin
 
 log = logging.getLogger(__name__)
 
@@ -196,6 +197,8 @@ class FastListener(Answering):
         self._bound = unmapped(self._sockets[0].getsockname()[0])
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
+        with contextlib.suppress(OSError):  # SO_SNDBUFFORCE: a burst for Python waits here, as it would in a UDP socket
+            self._theirs.setsockopt(socket.SOL_SOCKET, 32, RECEIVE_BUFFER)
         self._servers = []
         for index, sock in enumerate(self._sockets):
             sock.setblocking(True)
