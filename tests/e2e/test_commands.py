@@ -172,6 +172,14 @@ def test_up_goes_on_with_a_cluster_whose_processes_were_all_killed(host: Cluster
     assert host.fairway("status").returncode == 0
 
 
+def test_no_process_imports_what_its_parent_could_share_with_it(host: ClusterHost) -> None:
+    host.run("env", "PYTHONPROFILEIMPORTTIME=1", str(FAIRWAY), "up", *ONE)
+    for name in ("control-plane", "node-1"):
+        lines = host.run("cat", f"/run/fairway/fairway/logs/{name}.log").splitlines()
+        own = [line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")]
+        assert [one for one in own if one.startswith("fairway.")] == [], name
+
+
 def test_every_process_can_be_started_alone(host: ClusterHost) -> None:
     host.up(*ONE)
     for part in host.parts().values():

@@ -26,45 +26,61 @@ from fairway.reconcile.backoff import Backoff
 
 log = logging.getLogger("fairway.supervisor")
 
-PRELOADED: Final = (
+CONTROL_PLANE_NEEDS: Final = (
+    "cryptography.hazmat.backends.openssl.backend",
+    "encodings.ascii",
+    "encodings.idna",
+    "encodings.utf_8_sig",
+    "importlib.readers",
     "uvloop",
-    "fairway.cli.logs",
+    "fairway.agents.announcer",
+    "fairway.agents.controllers.manager",
+    "fairway.agents.controllers.performer",
+    "fairway.apiserver.api",
+    "fairway.apiserver.bootstrap",
     "fairway.cli.apiserver",
     "fairway.cli.control_plane",
     "fairway.cli.controllers",
     "fairway.cli.host_side",
-    "fairway.cli.node",
-    "fairway.cli.node_dns",
-    "fairway.cli.node_network",
+    "fairway.cli.logs",
     "fairway.cli.own_tables",
-    "fairway.cli.serve",
-    "fairway.agents.controllers.manager",
-    "fairway.agents.controllers.performer",
-    "fairway.agents.announcer",
+    "fairway.cluster.kubeconfig",
+    "fairway.cluster.resolvers",
+    "fairway.controllers.registry",
+    "fairway.io.dns.relay",
+    "fairway.io.host.clock",
+    "fairway.io.host.waysin",
+    "fairway.io.http.apiserver",
+    "fairway.io.http.certificates",
+    "fairway.io.http.proxying",
+    "fairway.io.kube.client",
+    "fairway.io.kube.kubeconfig",
+    "fairway.io.kube.userconfig",
+    "fairway.io.netlink.routes",
+    "fairway.io.storage.journal",
+    "fairway.pods.files",
+)
+NODES_NEED: Final = (
     "fairway.agents.corefile_feed",
     "fairway.agents.dns_fast",
     "fairway.agents.dns_status",
     "fairway.agents.heartbeat",
     "fairway.agents.hostports",
-    "fairway.apiserver.api",
-    "fairway.apiserver.bootstrap",
-    "fairway.controllers.registry",
+    "fairway.cli.images",
+    "fairway.cli.node",
+    "fairway.cli.node_dns",
+    "fairway.cli.node_network",
+    "fairway.cli.on_node",
+    "fairway.cli.serve",
     "fairway.io.containers.hostports",
     "fairway.io.containers.machine",
     "fairway.io.containers.network",
     "fairway.io.dns.node",
-    "fairway.io.host.waysin",
-    "fairway.io.http.apiserver",
-    "fairway.io.http.certificates",
     "fairway.io.http.kubelet",
-    "fairway.io.http.proxying",
-    "fairway.io.kube.client",
-    "fairway.io.kube.kubeconfig",
     "fairway.io.kube.podobjects",
     "fairway.io.netlink.hostports",
-    "fairway.io.netlink.routes",
-    "fairway.io.storage.journal",
 )
+"""Behind what the control plane needs. A test holds that no process imports anything of ours by itself."""
 STOP_SECONDS: Final = 15.0
 """What a part gets to end, before it is killed."""
 STEADY_SECONDS: Final = 10.0
@@ -110,21 +126,26 @@ class Supervisor:
 
     def run(self) -> None:
         """Until told to stop; then all parts are told, and this returns when they have ended."""
-        for module in PRELOADED:
-            importlib.import_module(module)
-        gc.collect()
-        gc.disable()
-        gc.freeze()  # what the children share is never looked at by their collectors
         signal.set_wakeup_fd(self._waker)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self._poll.register(self._wake, select.POLLIN)
-        for part in self._parts.values():
-            self._adopt_or_start(part)
+        gc.disable()
+        # The control plane begins its work while what the nodes need is still imported.
+        for needs, names in ((CONTROL_PLANE_NEEDS, [CONTROL_PLANE]), (NODES_NEED, self._nodes())):
+            for module in needs:
+                importlib.import_module(module)
+            gc.collect()
+            gc.freeze()  # what the children share is never looked at by their collectors
+            for name in names:
+                self._adopt_or_start(self._parts[name])
         self._folder.ready(SUPERVISOR)
         while not self._is_stopping:
             self._wait()
         self._end_all()
+
+    def _nodes(self) -> list[str]:
+        return [name for name in self._parts if name != CONTROL_PLANE]
 
     def _stop(self, number: int, frame: object) -> None:
         self._is_stopping = True
@@ -214,7 +235,7 @@ class Supervisor:
 
     def _end_all(self) -> None:
         """Nodes first: their pods end, and say so to an API server that still listens."""
-        nodes = [part for name, part in self._parts.items() if name != CONTROL_PLANE]
+        nodes = [self._parts[name] for name in self._nodes()]
         for group in (nodes, [self._parts[CONTROL_PLANE]]):
             running = {part.descriptor: part for part in group if part.pid}
             for descriptor in running:
@@ -231,10 +252,14 @@ class Supervisor:
 
 
 def _become(name: str, folder: StateFolder) -> int:
-    from fairway.cli import control_plane, node
-
     _name_process(f"fw {name}")
-    return control_plane.serve(folder) if name == CONTROL_PLANE else node.serve(folder, name)
+    if name == CONTROL_PLANE:
+        from fairway.cli import control_plane
+
+        return control_plane.serve(folder)
+    from fairway.cli import node
+
+    return node.serve(folder, name)
 
 
 def _name_process(name: str) -> None:
