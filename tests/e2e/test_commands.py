@@ -29,7 +29,7 @@ def shown(host: ClusterHost) -> str:
         "sysctl -n net.ipv4.ip_forward",
         "grep -c ' /run/fairway' /proc/mounts",
         "ls -A /run",
-        "ps -eo comm= | sort",
+        "ps -eo comm= | grep -vxE 'sh|ps|grep|sort' | sort",
     ]
     return host.run("sh", "-c", "; ".join(words))
 
@@ -124,7 +124,7 @@ def test_interrupted_while_it_starts_it_leaves_nothing(host: ClusterHost, number
     command = host.inside_machine(str(FAIRWAY), "up", *ONE)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as started:
         assert started.stderr is not None
-        assert "supervisor is ready" in started.stderr.readline()
+        until(host.path("/run/fairway/fairway/cluster.json").exists, "it has begun")
         host.run("pkill", f"-{int(number)}", "-x", "fairway")
         assert "cleaning up" in started.stderr.read()
     assert started.returncode == 130
