@@ -160,6 +160,29 @@ def test_netexec_is_ready_until_it_is_told_to_end(agnhost: tuple[str, ...]) -> N
         assert ask(http, "/healthz")[0] == 200
 
 
+_TERMINATED_AT_EVERY_LINE = """
+import os, signal, sys
+from fairway.io.agnhost.serving import Termination
+
+def trace(frame, event, _):
+    if event == "line" and frame.f_code.co_name == "wait":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return trace
+
+termination = Termination()
+sys.settrace(trace)
+termination.wait()
+print(termination.has_come)
+"""
+
+
+def test_a_signal_at_any_moment_of_waiting_ends_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _TERMINATED_AT_EVERY_LINE], capture_output=True, timeout=20, check=True
+    )
+    assert done.stdout == b"True\n"
+
+
 def test_netexec_exits_with_the_code_that_is_asked_for(agnhost: tuple[str, ...]) -> None:
     http = free_port()
     with serving(agnhost, "netexec", f"--http-port={http}", "--udp-port=-1", port=http) as process:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from .flags import parsed
-from .serving import HttpServer, Reply, Request, failure, log, text
+from .serving import HttpServer, Reply, Request, Termination, failure, log, text
 
 _leaked: list[socket.socket] = []
 
@@ -95,7 +93,6 @@ def _page(request: Request) -> Reply:
 
 def main(arguments: list[str]) -> int:
     flags = parsed(arguments, {"serve": "", "runner": "", "options": "", "delay-shutdown": "0"})
-    ending = threading.Event()
     if not flags["serve"] and not flags["runner"]:
         log("Must set either --runner or --serve, see --help")
         return 1
@@ -107,10 +104,10 @@ def main(arguments: list[str]) -> int:
             print("output:\n\n" + error.output, end="")
             return 1
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    termination = Termination()
     host, port = _place(flags["serve"])
     log(f"Running server on {flags['serve']}")
     HttpServer(_page).listen(port, host)
-    ending.wait()
+    termination.wait()
     time.sleep(int(flags["delay-shutdown"]))
     sys.exit(0)

@@ -9,12 +9,25 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 
 from .flags import FlagError, parsed, seconds
-from .serving import Handler, HttpServer, Reply, Request, bind, failure, get, log, redirect, shown, start, text
+from .serving import (
+    Handler,
+    HttpServer,
+    Reply,
+    Request,
+    Termination,
+    bind,
+    failure,
+    get,
+    log,
+    redirect,
+    shown,
+    start,
+    text,
+)
 
 _FLAGS = {
     "http-port": "8080",
@@ -34,7 +47,7 @@ class Netexec:
     def __init__(self, flags: dict[str, str]) -> None:
         self._flags = flags
         self._is_ready = False
-        self._is_ending = threading.Event()
+        self._termination = Termination()
         self._server: HttpServer | None = None
         self._pages: dict[str, Handler] = {
             "/clientip": lambda r: text(r.client),
@@ -54,14 +67,13 @@ class Netexec:
         }
 
     def run(self) -> None:
-        signal.signal(signal.SIGTERM, lambda *_: self._is_ending.set())
         for host in dict.fromkeys(self._flags["udp-listen-addresses"].split(",")):
             if self._flags["udp-port"] != "-1":
                 self._listen_udp(host)
         self._server = HttpServer(self._overridden if self._flags["http-override"] else self.page, self._tls())
         self._server.listen(int(self._flags["http-port"]))
         log(f"Started HTTP server on port {self._flags['http-port']}")
-        self._is_ending.wait()
+        self._termination.wait()
         delay = int(self._flags["delay-shutdown"])
         if delay:
             log(f"Sleeping {delay} seconds before terminating...")
@@ -85,7 +97,7 @@ class Netexec:
         return tls(self._flags["tls-cert-file"], self._flags["tls-private-key-file"])
 
     def _readyz(self, _: Request) -> Reply:
-        if self._is_ending.is_set():
+        if self._termination.has_come:
             return text("shutting down", 503)
         return text("ok") if self._is_ready else Reply(code=412)
 

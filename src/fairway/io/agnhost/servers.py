@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import threading
 import time
@@ -13,13 +12,11 @@ from pathlib import Path
 
 from .flags import parsed
 from .netexec import tls
-from .serving import HttpServer, Reply, Request, bind, failure, log, redirect, shown, start, text
+from .serving import HttpServer, Reply, Request, Termination, bind, failure, log, redirect, shown, start, text
 
 
 def _until_term() -> None:
-    ending = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ending.set())
-    ending.wait()
+    Termination().wait()
     log("Shutting down after receiving signal: terminated.\n")
 
 

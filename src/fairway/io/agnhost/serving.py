@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import queue
+import signal
 import socket
 import sys
 import threading
@@ -233,3 +235,24 @@ def get(host: str, port: int, path: str, seconds: float = 5.0) -> tuple[int, str
         raise OSError(f"malformed HTTP response: {error}") from None
     finally:
         connection.close()
+
+
+class Termination:
+    """SIGTERM as something to wait for, from the main thread.
+
+    Not an Event: a handler that calls `set` while the thread below it is about to wait would hang on the Event's lock.
+    """
+
+    def __init__(self) -> None:
+        self.has_come = False
+        self._told: queue.SimpleQueue[None] = queue.SimpleQueue()
+        signal.signal(signal.SIGTERM, self._come)
+
+    def _come(self, *_: object) -> None:
+        self.has_come = True
+        self._told.put(None)
+
+    def wait(self) -> None:
+        """Return once it has come."""
+        while not self.has_come:
+            self._told.get()
