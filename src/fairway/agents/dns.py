@@ -121,6 +121,12 @@ def cluster_key(settings: object) -> object:
     )
 
 
+def _say_why(task: asyncio.Task[None]) -> None:
+    """A kind that is not followed any more must not go unnoticed."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("msg='objects are not followed any more'", exc_info=error)
+
+
 class Cluster:
     """One API server's rows, and what keeps them up to date."""
 
@@ -132,6 +138,8 @@ class Cluster:
         self._sources, self._close = world.sources(settings, self._feeds(settings))
         self._tasks = [asyncio.create_task(source.run()) for source in self._sources]
         self._tasks.append(asyncio.create_task(self._announce()))
+        for task in self._tasks:
+            task.add_done_callback(_say_why)
 
     def _feeds(self, settings: config.KubernetesSettings) -> list[Feed[Any]]:
         state, labels = self.state, settings.labels

@@ -247,8 +247,8 @@ class ClusterState:
             self._slices_of_import.remove((namespace, old.imported), old)
 
     def _note_slice(self, row: SliceRow) -> None:
-        if self._touched.everything:
-            return
+        if self._touched.everything or not (row.service or row.imported):
+            return  # a slice without a Service's label answers nothing
         self._touched.services.add(ObjectName(row.name.namespace, row.service or row.imported))
 
     def _namespace_changed(self, old: NamespaceRow | None, new: NamespaceRow | None) -> None:
