@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import netns
+from fairway.io.netlink import nftables_reader as reader
 from proxy_process import Folder, Proxy, answers, eventually, fairway, get, nft
 
 pytestmark = pytest.mark.kernel
@@ -124,7 +125,9 @@ def test_a_killed_proxy_finds_everything_again_and_writes_nothing(folder: Folder
     with Proxy(tmp_path, *folder.flags) as proxy:
         before = nft("list", "ruleset")
         proxy.end(signal.SIGKILL)
+    generation = reader.generation()
     with Proxy(tmp_path, *folder.flags) as proxy:
+        assert reader.generation() == generation, "a transaction, though nothing was to be done"
         filled = [line for line in proxy.log.splitlines() if " filled " in line]
         assert "operations=0 " in filled[1]
         assert nft("list", "ruleset") == before
@@ -159,6 +162,23 @@ def test_without_the_right_it_says_which_and_ends_with_5(folder: Folder) -> None
         check=False,
     )
     assert (done.returncode, "CAP_NET_ADMIN" in done.stderr) == (5, True)
+
+
+def test_an_unknown_field_is_a_warning_and_an_error_when_strict(folder: Folder) -> None:
+    folder.edit_config("mode: nftables", "mode: nftables\nhovercraft: full")
+    tolerant = fairway("proxy", *folder.flags, "--dry-run")
+    assert (tolerant.returncode, "hovercraft" in tolerant.stderr) == (0, True)
+    strict = fairway("proxy", *folder.flags, "--dry-run", "--strict-config")
+    assert (strict.returncode, "hovercraft" in strict.stderr) == (2, True)
+
+
+def test_the_configuration_in_effect_is_written_and_means_the_same_when_read(folder: Folder, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    assert fairway("proxy", *folder.flags, "--cluster-cidr=10.9.0.0/16", f"--write-config-to={first}").returncode == 0
+    assert "clusterCIDR: 10.9.0.0/16" in first.read_text()
+    assert nft("list", "ruleset") == ""
+    assert fairway("proxy", "--config", str(first), f"--write-config-to={second}").returncode == 0
+    assert second.read_text() == first.read_text()
 
 
 def test_usage_errors_end_with_2_and_name_the_flag(folder: Folder) -> None:
