@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from fairway.explain.model import Answer, Verdict
 from fairway.values.address import Address
 from flow_driver import Driver, ask
-from flow_scenarios import Check
-from flow_world import Outcome, Seen, World
+from flow_scenarios import Check, Scenario, health_check_ports, node_addresses
+from flow_world import Outcome, Place, Seen, World
 
 _MISS = 1e-9
 """How likely it may be that one of several backends was just never drawn."""
@@ -66,6 +66,12 @@ def observe(check: Check, world: World) -> set[Outcome]:
     Tally.flows += 1
     Tally.connections += world.connections - before
     return seen
+
+
+def world_of(stories: Sequence[Scenario]) -> World:
+    """A world for all of them, where the proxy itself listens at health check node ports."""
+    ports = set().union(*(scenario.ports for scenario in stories))
+    return World(node_addresses(), ports, {(Place.NODE, port) for port in health_check_ports(stories)})
 
 
 def draws(backends: int) -> int:

@@ -6,6 +6,7 @@ must come out alike: the result depends on the present objects only.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
@@ -75,6 +76,14 @@ def scenarios() -> list[Scenario]:
 def widest_scenarios() -> list[Scenario]:
     """Every case in as many families at once as it makes sense in: all flows, by fewer stories."""
     return [_expand(case)[-1] for case in flow_cases.cases()]
+
+
+def groups() -> dict[str, list[Scenario]]:
+    """The widest scenarios that one process can play one after another: those with the same configuration."""
+    made: dict[str, list[Scenario]] = {}
+    for scenario in widest_scenarios():
+        made.setdefault(json.dumps(scenario.configuration, sort_keys=True), []).append(scenario)
+    return {rows[0].name: rows for rows in made.values()}
 
 
 def _expand(case: Case) -> list[Scenario]:

@@ -11,31 +11,20 @@ import pytest
 import netns
 from fake_api import FakeApi
 from flow_command import PROGRAM, Command
-from flow_judge import assert_expected, observe
-from flow_scenarios import Check, Scenario, Stage, health_check_ports, node_addresses, widest_scenarios
-from flow_world import Place, World
+from flow_judge import assert_expected, observe, world_of
+from flow_scenarios import Check, Scenario, Stage, groups, health_check_ports, widest_scenarios
+from flow_world import World
 
 pytestmark = pytest.mark.kernel
 
 
-def _groups() -> dict[str, list[Scenario]]:
-    """Scenarios that one process can play one after another: those with the same configuration."""
-    groups: dict[str, list[Scenario]] = {}
-    for scenario in widest_scenarios():
-        groups.setdefault(json.dumps(scenario.configuration, sort_keys=True), []).append(scenario)
-    return {rows[0].name: rows for rows in groups.values()}
-
-
-GROUPS = _groups()
+GROUPS = groups()
 HEALTH_CHECKS = health_check_ports(widest_scenarios())
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    rows = [scenario for group in GROUPS.values() for scenario in group]
-    ports = set().union(*(scenario.ports for scenario in rows))
-    taken = {(Place.NODE, port) for port in HEALTH_CHECKS}  # the proxy listens there
-    with World(node_addresses(), ports, taken) as made, made.entered():
+    with world_of([scenario for group in GROUPS.values() for scenario in group]) as made, made.entered():
         yield made
 
 

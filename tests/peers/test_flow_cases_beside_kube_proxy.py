@@ -5,16 +5,15 @@ A case that kube-proxy does not pass is a wrong case or a known difference; thos
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from flow_judge import assert_expected, observe
+from flow_judge import assert_expected, observe, world_of
 from flow_kube_proxy import DefaultingApi, KubeProxy
-from flow_scenarios import Check, Scenario, health_check_ports, node_addresses, widest_scenarios
-from flow_world import Place, World
+from flow_scenarios import Check, groups, health_check_ports, widest_scenarios
+from flow_world import World
 
 pytestmark = [pytest.mark.peers, pytest.mark.kernel, pytest.mark.timeout(600)]
 
@@ -27,23 +26,13 @@ def known_difference(check: Check) -> str:
     return ""
 
 
-def _groups() -> dict[str, list[Scenario]]:
-    groups: dict[str, list[Scenario]] = {}
-    for scenario in widest_scenarios():
-        groups.setdefault(json.dumps(scenario.configuration, sort_keys=True), []).append(scenario)
-    return {rows[0].name: rows for rows in groups.values()}
-
-
-GROUPS = _groups()
+GROUPS = groups()
 HEALTH_CHECKS = health_check_ports(widest_scenarios())
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    rows = [scenario for group in GROUPS.values() for scenario in group]
-    ports = set().union(*(scenario.ports for scenario in rows))
-    taken = {(Place.NODE, port) for port in HEALTH_CHECKS}
-    with World(node_addresses(), ports, taken) as made, made.entered():
+    with world_of([scenario for group in GROUPS.values() for scenario in group]) as made, made.entered():
         yield made
 
 
