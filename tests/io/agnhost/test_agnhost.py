@@ -126,6 +126,13 @@ def test_netexec_shows_headers(netexec: tuple[int, int]) -> None:
     assert json.loads(ask(netexec[0], "/header", **{"X-Thing": "one"})[1])["X-Thing"] == ["one"]
 
 
+def test_netexec_ends_the_connection_of_a_client_of_http_1_0(netexec: tuple[int, int]) -> None:
+    with socket.create_connection(("127.0.0.1", netexec[0]), 10) as client:
+        client.sendall(b"GET /echo?msg=old HTTP/1.0\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    assert answer.endswith(b"\r\n\r\nold")
+
+
 def test_netexec_redirects(netexec: tuple[int, int]) -> None:
     code, _, headers = ask(netexec[0], "/redirect?location=/echo%3Fmsg=x&code=307")
     assert (code, headers["Location"]) == (307, "/echo?msg=x")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from api_process import ApiProcess
+from fairway.kube.podspec import NODE_POD
 from pod_node import ADDRESS, ALL, Node, is_ready, play
 from pod_objects import container
 
@@ -125,6 +126,18 @@ def test_programs_of_an_image_go_before_the_machines(api: ApiProcess) -> None:
         text = await one.said(pod)
         assert text == "/usr/bin/busybox\n/usr/bin/busybox\n"
         assert pod["status"]["phase"] == "Succeeded"
+
+    play(api, story)
+
+
+def test_a_container_that_fills_the_disk_beyond_its_limit_costs_the_pod_its_place(api: ApiProcess) -> None:
+    async def story(one: Node) -> None:
+        fill = ["sh", "-c", "dd if=/dev/zero of=/file bs=64k count=32; touch /done; sleep 600"]
+        limits = {"limits": {"ephemeral-storage": "1Mi"}}
+        probe = {"exec": {"command": ["test", "-e", "/done"]}, "periodSeconds": 1}
+        await one.create(container(command=fill, resources=limits, readinessProbe=probe))
+        found = await one.machine.refresh(NODE_POD.decode(await one.until(is_ready)))
+        assert found.eviction == 'Container main exceeded its local ephemeral storage limit "1Mi". '
 
     play(api, story)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import socket
 import sys
@@ -43,6 +42,8 @@ class Request(NamedTuple):
     body: bytes
     client: str
     """Address and port, as Go writes them."""
+    keeps: bool = True
+    """The client may ask more on this connection: unless told otherwise since HTTP/1.1, if told so before."""
 
     def value(self, name: str) -> str:
         return self.form.get(name, [""])[0]
@@ -159,7 +160,7 @@ class HttpServer:
             self._busy += 1
         try:
             reply = self._handler(request)
-            keep = request.header("connection").lower() != "close" and ("Connection", "close") not in reply.headers
+            keep = request.keeps and ("Connection", "close") not in reply.headers
             connection.sendall(encoded(reply, is_head=request.method == "HEAD", keep=keep))
         finally:
             with self._idle:
@@ -173,7 +174,7 @@ def read_request(lines: BinaryIO, client: str, send: Callable[[bytes], None]) ->
     first = lines.readline(65536)
     if not first.strip():
         return None
-    method, target, _ = first.decode("latin-1").split()
+    method, target, version = first.decode("latin-1").split()
     headers: list[tuple[str, str]] = []
     while line := lines.readline(65536).strip():
         name, _, value = line.decode("latin-1").partition(":")
@@ -189,7 +190,9 @@ def read_request(lines: BinaryIO, client: str, send: Callable[[bytes], None]) ->
     form = parse_qs(parts.query, keep_blank_values=True)
     if known.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         form = parse_qs(body.decode("latin-1"), keep_blank_values=True) | form
-    return Request(method, unquote(parts.path), target, headers, form, body, client)
+    said = known.get("connection", "").lower()
+    keeps = said == "keep-alive" if version == "HTTP/1.0" else said != "close"
+    return Request(method, unquote(parts.path), target, headers, form, body, client, keeps)
 
 
 def _chunks(lines: BinaryIO) -> list[bytes]:
@@ -240,19 +243,17 @@ def get(host: str, port: int, path: str, seconds: float = 5.0) -> tuple[int, str
 class Termination:
     """SIGTERM as something to wait for, from the main thread.
 
-    Not an Event: a handler that calls `set` while the thread below it is about to wait would hang on the Event's lock.
+    Told by a pipe: a signal that comes just before the thread sleeps on a lock or queue would not wake it.
     """
 
     def __init__(self) -> None:
         self.has_come = False
-        self._told: queue.SimpleQueue[None] = queue.SimpleQueue()
-        signal.signal(signal.SIGTERM, self._come)
-
-    def _come(self, *_: object) -> None:
-        self.has_come = True
-        self._told.put(None)
+        self._told, teller = os.pipe()
+        os.set_blocking(teller, False)
+        signal.set_wakeup_fd(teller)
+        signal.signal(signal.SIGTERM, lambda *_: None)
 
     def wait(self) -> None:
         """Return once it has come."""
         while not self.has_come:
-            self._told.get()
+            self.has_come = signal.SIGTERM in os.read(self._told, 64)

@@ -33,6 +33,11 @@ class Log:
         self.listeners: list[Callable[[bytes, str], None]] = []
         """Those attached to what runs; they hear the bytes and their stream, and at the end nothing."""
 
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(path.stat().st_size for path in (self.path, self.path.with_suffix(".old")) if path.exists())
+
     def feed(self, data: bytes, stream: str) -> None:
         """Take what the container wrote."""
         for listener in self.listeners:

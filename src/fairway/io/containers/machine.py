@@ -26,6 +26,7 @@ from fairway.io.containers.tokens import TokenKeeper
 from fairway.io.containers.volumes import Supply, VolumeError, VolumeFiles
 from fairway.io.host.netns import FOLDER
 from fairway.kube.podspec import Container, Handler, NodePod, Probe, TerminationMessagePolicy
+from fairway.kube.quantity import parse_quantity
 from fairway.pods.bundle import Mount, Prepared, config
 from fairway.pods.environment import MissingReferenceError, NodeFacts, Sources, environment, expand
 from fairway.pods.files import Resolver
@@ -178,7 +179,20 @@ class PodMachine:
                 await self._fill(pod, REFRESH_AGE)
         lost = {one.name: one.log.lost for one in known.containers.values() if one.log.lost}
         words = [f"the disk is full: {count} lines of the log of {name} are lost" for name, count in lost.items()]
-        return Findings(await asyncio.to_thread(self._volumes.over_limit, pod), tuple(words))
+        return Findings(await asyncio.to_thread(self._over_limit, known), tuple(words))
+
+    def _over_limit(self, known: KnownPod) -> str:
+        """Why the pod must go: more local storage than a limit allows (kubelet's words); empty if there is nothing."""
+        if found := self._volumes.over_limit(known.pod):
+            return found
+        for spec in known.pod.spec.containers:
+            limit = (spec.resources.limits or {}).get("ephemeral-storage")
+            running = known.containers.get(spec.name)
+            if limit is None or running is None:
+                continue
+            if self._files.used(running.name) + running.log.size > parse_quantity(limit):
+                return f'Container {spec.name} exceeded its local ephemeral storage limit "{limit}". '
+        return ""
 
     async def start(self, pod: NodePod, container: Container, run: int) -> Started:
         known = self._pods[pod.metadata.uid]

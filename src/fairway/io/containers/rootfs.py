@@ -182,8 +182,22 @@ class RootFiles:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def used(self, name: str) -> int:
+        """Bytes that the container has written to it."""
+        return used(self.folder / "layers" / name / "upper")
+
     def remove(self, name: str) -> None:
         """Take it away with all that was written to it."""
         base = self.folder / "layers" / name
         unmount(base / "root")
         shutil.rmtree(base, ignore_errors=True)
+
+
+def used(base: Path) -> int:
+    """Bytes on disk below a folder."""
+    total = 0
+    for folder, _, names in os.walk(base):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += Path(folder, name).lstat().st_blocks * 512
+    return total

@@ -6,7 +6,6 @@ old ones or the new ones, never some of each. What a hostPath names lies in the 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from fairway.io.containers.inside import Links, make_file, make_folder, mode_of, mount_at, opened
+from fairway.io.containers.rootfs import used
 from fairway.io.containers.syscalls import is_mount, mount, unmount
 from fairway.kube.podspec import Container, EmptyDir, HostPath, NodePod, Volume
 from fairway.kube.quantity import parse_quantity
@@ -110,7 +110,7 @@ class VolumeFiles:
             if one is None or one.size_limit is None:
                 continue
             limit = parse_quantity(one.size_limit)
-            if limit and _used(self.place(pod, volume.name)) > limit:
+            if limit and used(self.place(pod, volume.name)) > limit:
                 return f'Usage of EmptyDir volume "{volume.name}" exceeds the limit "{one.size_limit}". '
         return ""
 
@@ -236,12 +236,3 @@ def _owner(pod: NodePod, *, has_tokens: bool) -> int:
     users = {shared if user is None else user for user in own}
     only = next(iter(users)) if len(users) == 1 else None
     return only if has_tokens and only is not None else -1
-
-
-def _used(base: Path) -> int:
-    total = 0
-    for folder, _, names in os.walk(base):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += Path(folder, name).lstat().st_blocks * 512
-    return total
