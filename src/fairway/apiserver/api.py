@@ -10,6 +10,7 @@ from fairway.apiserver import (
     accept,
     discovery,
     errors,
+    exposition,
     openapi,
     reading,
     reviews,
@@ -118,6 +119,10 @@ class Api:
             return self._groups(request, path.strip("/"))
         if path.startswith("/openapi/v3"):
             return self._openapi(path)
+        if path == "/openapi/v2":
+            return self._swagger(request)
+        if path == "/metrics":
+            return Response(200, exposition.metrics(self.server), exposition.MEDIA)
         body = self._discovered(path.strip("/").split("/")) or self._single(path)
         if body is None:
             raise errors.PlainError(404, "404 page not found\n")
@@ -179,6 +184,8 @@ class Api:
         paths += [
             *_HEALTH,
             *(f"{h}/{c}" for h in _HEALTH for c in _CHECKS),
+            "/metrics",
+            "/openapi/v2",
             "/openapi/v3",
             "/openid/v1/jwks",
             "/version",
@@ -205,6 +212,11 @@ class Api:
         if document is None:
             raise errors.PlainError(404, "404 page not found\n")
         return Response(200, document, "application/json")
+
+    def _swagger(self, request: Request) -> Response:
+        if openapi.GNOSTIC in request.headers.get("accept", ""):
+            return Response(200, openapi.empty_swagger(), openapi.GNOSTIC_ANSWER)
+        return Response(200, encode(openapi.swagger(self.server.custom_documents())))
 
     # ---- reviews ----------------------------------------------------------------------------------------------
     def _review(self, request: Request, route: Route, kind: str, namespaced: bool) -> Response:

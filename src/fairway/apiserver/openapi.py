@@ -44,6 +44,32 @@ def document(path: str) -> bytes | None:
     return _archive().read(path.replace("/", "_", 2) + ".json")
 
 
+# ---- version 2 --------------------------------------------------------------------------------------------------
+GNOSTIC = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+GNOSTIC_ANSWER = GNOSTIC.replace("@", ".")
+"""What clients ask for is no media type, so this is what they are told."""
+_TITLE, _VERSION = b"Kubernetes", b"v1.36"
+
+
+def swagger(custom: dict[str, bytes]) -> Json:
+    """`/openapi/v2`: every kind's schema, without the operations."""
+    definitions: Json = {}
+    for one in (*(document(path) for path in sorted(_sizes())), *(custom[path] for path in sorted(custom))):
+        text = (one or b"{}").replace(b"#/components/schemas/", b"#/definitions/")
+        definitions |= msgspec.json.decode(text).get("components", {}).get("schemas", {})
+    info = {"title": _TITLE.decode(), "version": _VERSION.decode()}
+    return {"swagger": "2.0", "info": info, "paths": {}, "definitions": definitions}
+
+
+def empty_swagger() -> bytes:
+    """The same for clients that want it as gnostic's protobuf, with no schemas: they leave validation to the server.
+
+    Document {1: swagger, 2: Info {1: title, 2: version}, 8: paths} (gnostic, OpenAPIv2.proto).
+    """
+    info = b"\x0a%c%b\x12%c%b" % (len(_TITLE), _TITLE, len(_VERSION), _VERSION)
+    return b"\x0a\x032.0\x12%c%b\x42\x00" % (len(info), info)
+
+
 # ---- custom resources -------------------------------------------------------------------------------------------
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _VALIDATION = {"name": "fieldValidation", "in": "query", "schema": {"type": "string", "uniqueItems": True}}
