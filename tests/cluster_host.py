@@ -30,7 +30,8 @@ class ClusterHost:
         self.pid = int(Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text())
         """Of its first process, as this machine's own see it."""
         kubeconfig = "/run/fairway/fairway/kubeconfig"
-        self._environment = {**os.environ, "HOME": str(home), "KUBECONFIG": kubeconfig}
+        path = f"{os.environ['PATH']}:{FAIRWAY.parent}:{FAIRWAY.parents[2] / '.peers/bin'}"
+        self._environment = {**os.environ, "PATH": path, "HOME": str(home), "KUBECONFIG": kubeconfig}
 
     def __enter__(self) -> Self:
         return self
