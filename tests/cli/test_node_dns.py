@@ -169,26 +169,3 @@ def test_with_a_bad_corefile_from_the_start_the_default_one_is_in_force(api: Fak
             assert await addresses("web.shop.svc.cluster.local") == ["10.96.0.7"]
 
     run(scenario)
-
-
-def test_a_slice_of_no_service_ends_nobodys_names(api: FakeApi) -> None:
-    async def scenario() -> None:
-        async with node_dns(api):
-            put_slice(api, "stray", {}, "10.1.1.9")
-            put_service(api, "pods", "None")
-            put_slice(api, "pods-1", {"kubernetes.io/service-name": "pods"}, "10.1.1.1")
-
-            async def is_known() -> bool:
-                return await addresses("pods.shop.svc.cluster.local") == ["10.1.1.1"]
-
-            await until(is_known)
-
-    run(scenario)
-
-
-def put_slice(api: FakeApi, name: str, labels: dict[str, str], address: str) -> None:
-    metadata = {"name": name, "namespace": "shop", "labels": labels}
-    endpoints = [{"addresses": [address]}]
-    ports = [{"name": "http", "port": 80}]
-    body = {"metadata": metadata, "addressType": "IPv4", "endpoints": endpoints, "ports": ports}
-    api.put("/apis/discovery.k8s.io/v1/endpointslices", body)
