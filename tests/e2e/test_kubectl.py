@@ -183,7 +183,7 @@ def test_debug_looks_into_a_pod_that_runs(cluster: ClusterHost) -> None:
     words = ("debug", "looked-at", "-c", "debug", "--image=busybox", "--target=main", "--", "cat", "/proc/1/cmdline")
     cluster.kubectl(*words)
     until(lambda: ended_with(cluster.get("pod", "looked-at"), "ephemeralContainerStatuses"), "the look ended")
-    assert cluster.kubectl("logs", "looked-at", "-c", "debug") == "sleep\x00600\x00\n"
+    assert cluster.kubectl("logs", "looked-at", "-c", "debug") == "sleep\x00600\x00"
 
 
 def test_what_is_not_there_is_named(cluster: ClusterHost) -> None:

@@ -14,7 +14,7 @@ from fairway.values.packet import Packet
 from fake_api import FakeApi
 from flow_cases import Tree
 from flow_command import COLLECTIONS, PROGRAM, Command
-from flow_world import NoAnswerError, Outcome, Seen, World
+from flow_world import Outcome, Seen, World
 from planned import packet
 
 pytestmark = pytest.mark.kernel
@@ -81,18 +81,14 @@ FRONTENDS = {
 }
 
 
-def look(world: World, question: Packet) -> Outcome | None:
-    """What becomes of a packet while the proxy is at work; None: its flow was removed before the answer was back."""
-    try:
-        return world.attempt(question, CLIENT_PORT)
-    except NoAnswerError:
-        return None
+def look(world: World, question: Packet) -> Outcome:
+    """What becomes of a packet while the proxy is at work."""
+    return world.attempt(question, CLIENT_PORT, answers=False)
 
 
 def reaches(world: World, question: Packet, target: str) -> bool:
     """Whether a packet arrives there by now."""
-    outcome = look(world, question)
-    return outcome is not None and outcome.target == target
+    return look(world, question).target == target
 
 
 @pytest.mark.parametrize("frontend", FRONTENDS)
@@ -144,7 +140,7 @@ def test_flows_that_were_made_while_rules_were_missing_are_removed(damage, world
     question = packet("10.0.0.2", "172.30.0.10", 53, "udp")
     command.replace([node(), service(), *slices(1)])
     netns.run("nft", *damage.split())
-    world.attempt(question, CLIENT_PORT)  # past the missing rules, most likely
+    look(world, question)  # past the missing rules, most likely
     command.until(lambda: reaches(world, question, "10.180.0.1:5353"))
 
 

@@ -66,12 +66,20 @@ def end(folder: StateFolder, names: Iterable[str]) -> None:
 
 
 def start(folder: StateFolder) -> None:
-    """Start the supervisor, detached from this terminal, unless it runs."""
+    """Start the supervisor, detached from this terminal, unless it runs. Returns when `stop` would find it."""
     if folder.part(SUPERVISOR).pid:
         return
+    command = [sys.executable, "-m", "fairway.cli.main", "supervisor", "--state", str(folder.path)]
+    none = subprocess.DEVNULL
     with folder.log(SUPERVISOR).open("ab") as out:
-        command = [sys.executable, "-m", "fairway.cli.main", "supervisor", "--state", str(folder.path)]
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/")
+        begun = subprocess.Popen(command, stdin=none, stdout=out, stderr=out, start_new_session=True, cwd="/")
+    try:
+        while not folder.part(SUPERVISOR).pid and begun.poll() is None:
+            time.sleep(POLL_SECONDS)
+    except BaseException:
+        begun.kill()
+        begun.wait()
+        raise
 
 
 def wait_ready(folder: StateFolder, seconds: float, said: Callable[[str], None]) -> None:
