@@ -103,24 +103,6 @@ class DnsWorld(World, Protocol):
         ...
 
 
-def cluster_key(settings: object) -> object:
-    """What of the settings decides which rows are kept: two plugins with the same share them."""
-    assert isinstance(settings, config.KubernetesSettings)
-    return (
-        settings.endpoint,
-        settings.kubeconfig,
-        settings.context,
-        settings.tls,
-        settings.labels,
-        settings.namespace_labels,
-        settings.pods == "verified",
-        settings.endpoint_pod_names,
-        settings.has_endpoints,
-        bool(settings.multicluster),
-        settings.zonal,
-    )
-
-
 def _say_why(task: asyncio.Task[None]) -> None:
     """A kind that is not followed any more must not go unnoticed."""
     if not task.cancelled() and (error := task.exception()) is not None:
@@ -338,7 +320,7 @@ class DnsAgent:
 
     def _cluster(self, settings: object, generation: Generation) -> Cluster:
         assert isinstance(settings, config.KubernetesSettings)
-        key = cluster_key(settings)
+        key = config.cluster_key(settings)
         if key not in self._clusters:
             self._clusters[key] = Cluster(settings, self._world)
         return generation.clusters.setdefault(key, self._clusters[key])
@@ -349,7 +331,7 @@ class DnsAgent:
         server = generation.servers[endpoints[0]] if endpoints else None
         own = self._world.own_addresses(chain.settings)
         for settings, plugin in chain.kubernetes:
-            cluster = generation.clusters[cluster_key(settings)]
+            cluster = generation.clusters[config.cluster_key(settings)]
             plugin.local = own
             plugin.has_synced = lambda c=cluster: c.has_synced  # type: ignore[misc]
             plugin.serial = lambda _count, c=cluster: c.serial  # type: ignore[misc]

@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, Self
 
-from fairway.agents.dns import Cluster, Endpoint, Generation, cluster_key
+from fairway.agents.dns import Cluster, Endpoint, Generation
+from fairway.config.corefile_settings import cluster_key
 from fairway.dns.answers import FastAnswers, FastZone
 from fairway.dns.fast_rules import FastRules, fast_rules
 from fairway.dns.state import Touched

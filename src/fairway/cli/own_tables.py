@@ -12,6 +12,7 @@ from fairway.values.errors import FairwayError
 
 if TYPE_CHECKING:
     from fairway.dataplanes.nftables.own_tables import OwnTable
+    from fairway.io.netlink.own_tables import OwnTableWriter
 
 log = logging.getLogger("fairway.tables")
 
@@ -26,9 +27,13 @@ async def keep_tables(tables: Iterable[OwnTable]) -> None:
         writers = [stack.enter_context(OwnTableWriter(table)) for table in tables]
         while True:
             for writer in writers:
-                try:
-                    for what in writer.ensure():
-                        log.info("table=%s family=%s msg='%s'", writer.table.name, writer.table.family, what)
-                except FairwayError as error:
-                    log.warning("table=%s error='%s'", writer.table.name, error)
+                _mend(writer)
             await asyncio.sleep(MEND_SECONDS)
+
+
+def _mend(writer: OwnTableWriter) -> None:
+    try:
+        for what in writer.ensure():
+            log.info("table=%s family=%s msg='%s'", writer.table.name, writer.table.family, what)
+    except FairwayError as error:
+        log.warning("table=%s error='%s'", writer.table.name, error)

@@ -49,6 +49,24 @@ class KubernetesSettings:
     startup_timeout: float = 5.0
 
 
+def cluster_key(settings: object) -> object:
+    """What of the settings decides which rows are kept: two plugins with the same share them."""
+    assert isinstance(settings, KubernetesSettings)
+    return (
+        settings.endpoint,
+        settings.kubeconfig,
+        settings.context,
+        settings.tls,
+        settings.labels,
+        settings.namespace_labels,
+        settings.pods == "verified",
+        settings.endpoint_pod_names,
+        settings.has_endpoints,
+        bool(settings.multicluster),
+        settings.zonal,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ExternalSettings:
     """`k8s_external`."""
