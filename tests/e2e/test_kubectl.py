@@ -103,12 +103,14 @@ def test_exec_on_a_terminal_follows_its_size(cluster: ClusterHost) -> None:
 
 def test_logs_can_be_cut_stamped_followed_and_had_of_a_run_before(cluster: ClusterHost) -> None:
     make(cluster, busybox("speaker", "sh", "-c", "seq 5; read word; echo heard $word", stdin=True, stdinOnce=True))
-    assert cluster.kubectl("logs", "speaker", "--tail=2") == "4\n5\n"
+    until(lambda: cluster.kubectl("logs", "speaker", "--tail=2") == "4\n5\n", "it has counted")
     assert cluster.kubectl("logs", "speaker", "--limit-bytes=3") == "1\n2"
     assert cluster.kubectl("logs", "speaker", "--since=1h", "--tail=1") == "5\n"
     stamp, _, text = cluster.kubectl("logs", "speaker", "--timestamps", "--tail=1").partition(" ")
     assert (stamp[4:5], stamp[-1], text) == ("-", "Z", "5\n")
-    following = cluster.spawn("kubectl", "logs", "-f", "--tail=0", "speaker", stdout=subprocess.PIPE)
+    following = cluster.spawn("kubectl", "logs", "-f", "--tail=1", "speaker", stdout=subprocess.PIPE)
+    assert following.stdout is not None
+    assert following.stdout.readline() == b"5\n"  # it follows from here on
     cluster.kubectl("attach", "-iq", "speaker", stdin="you\n")
     assert following.communicate(timeout=20)[0] == b"heard you\n"
 
@@ -116,7 +118,7 @@ def test_logs_can_be_cut_stamped_followed_and_had_of_a_run_before(cluster: Clust
     again["spec"]["restartPolicy"] = "Always"
     cluster.apply(again)
     until(lambda: cluster.get("pod", "again")["status"]["containerStatuses"][0]["restartCount"], "it began again")
-    assert cluster.kubectl("logs", "again", "--previous") == "run\n"
+    until(lambda: cluster.kubectl("logs", "again", "--previous") == "run\n", "what it said is all read")
 
 
 def test_logs_of_many_pods_are_had_by_label(cluster: ClusterHost) -> None:
@@ -183,7 +185,8 @@ def test_debug_looks_into_a_pod_that_runs(cluster: ClusterHost) -> None:
     words = ("debug", "looked-at", "-c", "debug", "--image=busybox", "--target=main", "--", "cat", "/proc/1/cmdline")
     cluster.kubectl(*words)
     until(lambda: ended_with(cluster.get("pod", "looked-at"), "ephemeralContainerStatuses"), "the look ended")
-    assert cluster.kubectl("logs", "looked-at", "-c", "debug") == "sleep\x00600\x00"
+    said = "sleep\x00600\x00"
+    until(lambda: cluster.kubectl("logs", "looked-at", "-c", "debug") == said, "what it said is all read")
 
 
 def test_what_is_not_there_is_named(cluster: ClusterHost) -> None:
