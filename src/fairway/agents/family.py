@@ -80,7 +80,7 @@ class FamilySync:
 
         Plans may change meanwhile; nothing may be written.
         """
-        mended = self._ensure()
+        mended = self.mend_skeleton()
         for container in self._dataplane.containers:
             found: dict[Hashable, Hashable] = {}
             for piece in self._kernel.dump(container.name):
@@ -134,10 +134,7 @@ class FamilySync:
         self._is_view_new = True
 
     def mend_skeleton(self) -> Sequence[str]:
-        """Repair what somebody did to the skeleton; returns what was mended. Raises KernelError."""
-        return self._ensure()
-
-    def _ensure(self) -> Sequence[str]:
+        """Make the skeleton, or repair what differs; returns what was mended. Raises KernelError."""
         mended = self._kernel.ensure(self.view, self.difference.wanted_items)
         self._is_view_new = False
         return mended
@@ -162,7 +159,7 @@ class FamilySync:
     def write(self) -> WriteOutcome:
         """Apply what is pending, in as few transactions as the dataplane's stages allow. Raises KernelError."""
         if self._is_view_new:
-            self._ensure()
+            self.mend_skeleton()
         mending = _Mending(self._kernel, self.difference)
         for _ in range(TRIES):
             if all(mending.apply(batch) for batch in self._transactions(mending.left())):
