@@ -15,7 +15,7 @@ from fairway.apiserver.kinds.base import Resource
 from fairway.apiserver.options import ListOptions
 from fairway.apiserver.request import Json, Response
 from fairway.apiserver.store import Entry, TooOldError
-from fairway.apiserver.tables import table_form, table_of
+from fairway.apiserver.tables import headers_of, rows_of, table_form, table_of
 
 
 class _Meta(msgspec.Struct):
@@ -241,8 +241,10 @@ def list_objects(call: Call, options: ListOptions, shape: Shape, namespace: str,
 def _shaped_list(call: Call, shape: Shape, meta: Json, datas: list[bytes]) -> bytes:
     if shape.form is Form.TABLE:
         form = table_form(call.request.first("includeObject"), shape.version)
-        table = table_of(call.resource, map(decode, datas), call.now, form)
-        return encode({"kind": "Table", "apiVersion": shape.version, "metadata": meta, **table})
+        rows = b",".join([encode(row) for row in rows_of(call.resource, map(decode, datas), call.now, form)])
+        top = {"kind": "Table", "apiVersion": shape.version, "metadata": meta}
+        start = encode({**top, "columnDefinitions": headers_of(call.resource)})
+        return b'%b,"rows":[%b]}' % (start[:-1], rows)
     head = {"kind": "PartialObjectMetadata", "apiVersion": shape.version}
     items = [{**head, "metadata": decode(d)["metadata"]} for d in datas] or None
     return encode({"kind": "PartialObjectMetadataList", "apiVersion": shape.version, "metadata": meta, "items": items})

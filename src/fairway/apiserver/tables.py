@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fairway.apiserver import errors, gotime
@@ -80,8 +80,20 @@ def table_form(asked: str, version: str) -> TableForm:
 
 def table_of(resource: Resource, objects: Iterable[Json], now: float, form: TableForm) -> Json:
     """columnDefinitions and rows."""
-    columns = resource.strategy.columns or DEFAULT
-    rows: list[Json] = []
+    return {"columnDefinitions": headers_of(resource), "rows": list(rows_of(resource, objects, now, form))}
+
+
+def headers_of(resource: Resource) -> list[Json]:
+    return [
+        {"name": c.name, "type": c.type, "format": c.format, "description": c.description, "priority": c.priority}
+        for c in _columns(resource)
+        if not c.hidden
+    ]
+
+
+def rows_of(resource: Resource, objects: Iterable[Json], now: float, form: TableForm) -> Iterator[Json]:
+    """One row an object, as it is asked for: a long list's rows need not stand side by side."""
+    columns = _columns(resource)
     for obj in objects:
         shown = obj if resource.from_storage is None else resource.from_storage(obj)
         row: Json = {"cells": [c.cell(shown, now) for c in columns]}
@@ -89,13 +101,11 @@ def table_of(resource: Resource, objects: Iterable[Json], now: float, form: Tabl
         if conditions:
             row["conditions"] = conditions
         row["object"] = _beside(resource, shown, form)
-        rows.append(row)
-    headers = [
-        {"name": c.name, "type": c.type, "format": c.format, "description": c.description, "priority": c.priority}
-        for c in columns
-        if not c.hidden
-    ]
-    return {"columnDefinitions": headers, "rows": rows}
+        yield row
+
+
+def _columns(resource: Resource) -> Sequence[Column]:
+    return resource.strategy.columns or DEFAULT
 
 
 def _row_conditions(resource: Resource, obj: Json) -> list[Json]:
