@@ -38,6 +38,7 @@ KINDS = {
     "serviceaccounts": "ServiceAccount",
     "servicecidrs": "ServiceCIDR",
     "ipaddresses": "IPAddress",
+    "networkpolicies": "NetworkPolicy",
 }
 GENERATION = ("EndpointSlice", "ReplicaSet", "ReplicationController", "Deployment", "StatefulSet", "DaemonSet")
 

@@ -20,6 +20,7 @@ from fairway.controllers.garbage import GarbageCollector
 from fairway.controllers.loadbalancers import LoadBalancerController
 from fairway.controllers.mirroring import MirroringController
 from fairway.controllers.namespaces import NamespaceController, RootCaPublisher, ServiceAccountController
+from fairway.controllers.networkpolicies import NetworkPolicyNotice
 from fairway.controllers.nodelifecycle import NodeLifecycleController
 from fairway.controllers.podgc import PodGarbageCollector, TaintEvictionController
 from fairway.controllers.replicasets import ReplicaSetController
@@ -77,6 +78,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("pod-garbage-collector-controller", lambda _: PodGarbageCollector(), ("podgc",)),
     Entry("service-cidr-controller", lambda _: ServiceCIDRController()),
     Entry("ipaddress-repair-controller", lambda _: AddressRepairController()),
+    Entry("networkpolicy-notice-controller", lambda _: NetworkPolicyNotice(), ("networkpolicy-notice",)),
     Entry(
         "service-lb-controller",
         lambda settings: (

@@ -61,6 +61,7 @@ STATEFUL_SET = _kind("StatefulSet", "apps/v1", "statefulsets", workloads.Statefu
 DAEMON_SET = _kind("DaemonSet", "apps/v1", "daemonsets", workloads.DaemonSet)
 CONTROLLER_REVISION = _kind("ControllerRevision", "apps/v1", "controllerrevisions", workloads.ControllerRevision)
 VOLUME_CLAIM = _kind("PersistentVolumeClaim", "v1", "persistentvolumeclaims", admin.OwnedObject)
+NETWORK_POLICY = _kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies", admin.OwnedObject)
 EVENT = _kind("Event", "v1", "events", admin.OwnedObject)
 
 
