@@ -256,7 +256,7 @@ FORWARD = [
              " disable denial\n keepttl\n}"), UPSTREAM_NAMES * 2, FEW_KINDS, variants=100, slack=1),
     Scenario("cache for a zone", forwarding(PLAIN, before="cache 30 v4.up.test mail.up.test"), UPSTREAM_NAMES * 2, FEW_KINDS, slack=1),
     Scenario("cache ages", forwarding(PLAIN, before="cache {\n success 100 60 1\n denial 100 60 1\n}"), (), (), [
-        Question(n, "A", pause=p) for n in ("www.up.test", "brief.up.test", "nothing.up.test", "www.up.test") for p in (0, 1.3)]),
+        Question(n, "A", pause=p) for n in ("www.up.test", "brief.up.test", "nothing.up.test", "www.up.test") for p in (0, 1.3)], slack=1),
     Scenario("stale", forwarding(PLAIN, before="cache {\n success 100 1 1\n denial 100 1 1\n serve_stale 1h immediate\n}"), (), (), [
         Question(n, "A", pause=p) for n in ("www.up.test", "nothing.up.test", "servfail.up.test") for p in (0, 1.4, 0.3)]),
     Scenario("stale, verified", forwarding(PLAIN, before="cache {\n success 100 1 1\n serve_stale 1h verify\n}"), (), (), [

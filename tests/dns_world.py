@@ -56,7 +56,6 @@ class MemoryWorld:
     """`fairway.dns.chain.World`: time stands still until moved, and chance is the same each time."""
 
     hostname = "node-a"
-    search: tuple[Name, ...] = ()
 
     def __init__(self, upstream: ScriptedUpstream | None = None) -> None:
         self.time = 1000.0
@@ -84,6 +83,9 @@ class MemoryWorld:
 
     def upstreams(self, settings: config.ForwardSettings) -> Sequence[ScriptedUpstream]:
         return [self.upstream]
+
+    def search_list(self, path: str) -> tuple[Name, ...]:
+        return ()
 
     def write_log(self, line: str) -> None:
         self.lines.append(line)

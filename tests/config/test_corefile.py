@@ -7,7 +7,7 @@ import pytest
 from fairway.config import corefile_settings as config
 from fairway.config.corefile import parse_corefile
 from fairway.config.corefile_servers import read_corefile
-from fairway.values.domain import from_text
+from fairway.values.domain import ROOT, from_text
 from fairway.values.errors import ConfigError
 
 KUBEADM = """.:53 {
@@ -97,12 +97,75 @@ def test_plugins_stand_in_the_order_in_which_they_are_asked() -> None:
         (".:53 {\n  reload 1s\n}\n", "Corefile:2: reload: the interval must be 2s or longer"),
         (".:53 {\n  transfer\n}\n", "Corefile:2: transfer: needs a line 'to ADDRESS"),
         ("quic://. {\n errors\n}\n", "Corefile:1: quic://.: quic:// is not served here"),
+        ("(a) {\n errors\n}\n(a) {\n any\n}\n", "Corefile:4: the snippet (a) was written before"),
+        ("(a) {\n errors\n}\n. {\n import a b c\n}\n", "Corefile:5: import: takes one snippet, file or pattern, not 3"),
+        *((f". {{\n{line}\n}}\n", problem) for line, problem in {
+            "acl {\n block type net 10.0.0.0/8\n}": "Corefile:3: block: nothing stands after 'type'",
+            "acl {\n block type A net\n}": "Corefile:3: block: nothing stands after 'net'",
+            "any {\n}": "Corefile:2: any: takes no block",
+            "bind 127.0.0.1 {\n but lo\n}": "Corefile:3: bind: unknown property 'but' (known: except)",
+            "cache {\n prefetch 5 10m 50\n}": "Corefile:3: prefetch: '50' is not a percentage",
+            "debug off": "Corefile:2: debug: takes 0 arguments",
+            "errors errors.txt": "Corefile:2: errors: 'errors.txt': errors go to the standard output",
+            "errors {\n consolidate 1m ())\n}": "Corefile:3: consolidate: '())' is not a regular expression",
+            "errors {\n consolidate 1m .* info debug\n}": "Corefile:3: consolidate: more than one level: info debug",
+            "forward . grpc://10.0.0.1": "Corefile:2: forward: grpc://10.0.0.1: grpc:// cannot be forwarded to",
+            "forward . tls://": "Corefile:2: forward: 'tls://' is not an address, a host or a file",
+            "forward . 10.0.0.1:70000": "Corefile:2: forward: '10.0.0.1:70000' is not an address",
+            "forward . tls://10.0.0.1%a {\n tls_servername b\n}":
+                "Corefile:2: forward: tls://10.0.0.1%a: a server name stands here and in tls_servername (b)",
+            "forward . 10.0.0.1 {\n resolver tls://10.0.0.2\n}": "Corefile:3: resolver: 'tls://10.0.0.2': an address",
+            "forward . 10.0.0.1 {\n spread\n}": "Corefile:3: forward: unknown property 'spread' (known: except,",
+            "health bla": "Corefile:2: health: 'bla' is not HOST:PORT",
+            "kubernetes a.b {\n apiserver_qps -1\n}": "Corefile:3: apiserver_qps: -1 is not a number from 0 on",
+            "kubernetes a.b {\n apiserver_burst x\n}": "Corefile:3: apiserver_burst: 'x' is not a number",
+            "kubernetes a.b {\n zonal\n noendpoints\n}": "Corefile:2: kubernetes: zonal needs endpoints",
+            "kubernetes a.b {\n namespaces a\n namespace_labels b=c\n}":
+                "Corefile:2: kubernetes: namespaces and namespace_labels cannot both be set",
+            "kubernetes a.b {\n multicluster c.d\n}": "Corefile:2: kubernetes: a multicluster zone must be one of",
+            "local {\n localhost_prefix maybe\n}": "Corefile:3: localhost_prefix: 'maybe' is not one of on, off",
+            "multisocket 2 {\n}": "Corefile:2: multisocket: takes no block",
+            "nsid {\n}": "Corefile:2: nsid: takes no block",
+            "prometheus /metrics": "Corefile:2: prometheus: '/metrics' is not HOST:PORT",
+            "prometheus {\n all\n}": "Corefile:3: prometheus: unknown property 'all' (known: runtime_metrics)",
+            "ready ::1:80": "Corefile:2: ready: '::1:80' is not HOST:PORT",
+            "reload 3s 0.5s": "Corefile:2: reload: the jitter must be 1s or longer",
+            "rewrite edns0 local unset 0xffee x": "Corefile:2: rewrite: edns0 local unset: not with 0xffee x",
+            "rewrite ttl a.b 4294967296": "Corefile:2: rewrite: '4294967296' is not a TTL",
+            "tls a b {\n client_auth request\n}": "Corefile:3: client_auth: 'request': nobody would verify",
+            "tls a b {\n client_auth require_and_verify\n}": "Corefile:2: tls: client_auth require_and_verify needs",
+            "transfer {\n to example.org\n}": "Corefile:3: to: 'example.org' is not an address",
+            "transfer {\n to *\n source x\n}": "Corefile:4: source: 'x' is not an address",
+        }.items()),
     ],
-)
+)  # fmt: skip
 def test_mistakes_are_named_with_file_and_line(text: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_corefile(text, "Corefile", {})
     assert str(caught.value).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (". { errors\n any\n}", (config.ErrorsSettings(), config.AnySettings())),
+        (". {\n local { }\n any\n}", (config.LocalSettings(), config.AnySettings())),
+        (". {\n local {\n localhost_prefix off\n }\n}", (config.LocalSettings(has_prefix=False),)),
+        (". {\n prometheus :9153 {\n runtime_metrics\n }\n}", (config.PrometheusSettings(":9153"),)),
+        (
+            ". {\n transfer {\n to 10.0.0.1 [fd00::1]:54\n to * 10.0.0.2:55\n source fd00::5\n }\n}",
+            (config.TransferSettings((ROOT,), (("10.0.0.1", 53), ("fd00::1", 54), ("10.0.0.2", 55)), True, "fd00::5"),),
+        ),
+    ],
+)
+def test_forms_that_a_directive_may_have(text: str, expected: tuple[object, ...]) -> None:
+    assert plugins(text) == expected
+
+
+def test_files_of_a_certificate_are_below_the_root() -> None:
+    text = "tls://. {\n root /keys\n tls a.pem /b.pem ca.pem {\n client_auth verify_if_given\n keylog log\n }\n}\n"
+    found = read_corefile(text, "Corefile", {}).servers[0].tls
+    assert found == config.TlsSettings(("/keys/a.pem", "/b.pem", "/keys/ca.pem"), "verify_if_given", "/keys/log")
 
 
 def test_snippets_imports_environment_quotes_and_comments() -> None:

@@ -26,8 +26,11 @@ class Place(NamedTuple):
     file: str
     line: int
 
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
     def error(self, problem: str) -> ConfigError:
-        return ConfigError(f"{self.file}:{self.line}: {problem}")
+        return ConfigError(f"{self}: {problem}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,8 @@ class _Parser:
                 continue
             keys = self._keys(lines, line)
             if len(keys) == 1 and keys[0].startswith("(") and keys[0].endswith(")"):
+                if keys[0][1:-1] in self._snippets:
+                    raise place.error(f"the snippet {keys[0]} was written before")
                 self._snippets[keys[0][1:-1]] = self._directives(lines, place, depth)
                 continue
             yield ServerBlock(keys, self._directives(lines, place, depth), place)
@@ -143,10 +148,11 @@ class _Parser:
         """Zone names up to the brace; a comma at the end of a line goes on in the next."""
         keys: list[str] = []
         while True:
-            is_open = line[-1].text == "{" and not line[-1].is_quoted
-            words = line[:-1] if is_open else line
+            brace = next((i for i, token in enumerate(line) if token.text == "{" and not token.is_quoted), None)
+            words = line[:brace]
             keys += [k for token in words for k in token.text.split(",") if k]
-            if is_open:
+            if brace is not None:
+                lines.put_back(line[brace + 1 :])
                 break
             following = lines.next() if words[-1].text.endswith(",") or lines.opens() else None
             if following is None:
@@ -164,7 +170,9 @@ class _Parser:
                 if len(line) > 1:
                     raise place.error(f"{line[1].text!r} after '}}'")
                 return tuple(found)
-            if name == "import" and len(line) >= 2:
+            if name == "import":
+                if len(line) != 2:
+                    raise place.error(f"import: takes one snippet, file or pattern, not {len(line) - 1}")
                 found += self._imported(line[1], depth)
                 continue
             found.append(self._directive(lines, line, depth))
@@ -175,6 +183,8 @@ class _Parser:
         if line[-1].text == "{" and not line[-1].is_quoted:
             block = self._directives(lines, place, depth)
             return Directive(name, tuple(t.text for t in line[1:-1]), place, block)
+        if [(t.text, t.is_quoted) for t in line[-2:]] == [("{", False), ("}", False)]:
+            return Directive(name, tuple(t.text for t in line[1:-2]), place, ())
         if len(line) > 2 and line[-1].text == "}" and any(t.text == "{" for t in line):
             raise place.error(f"{name}: the lines of a block stand on lines of their own")
         return Directive(name, tuple(t.text for t in line[1:]), place)
@@ -209,6 +219,11 @@ class _Reader:
             return None
         self._at += 1
         return self._lines[self._at - 1]
+
+    def put_back(self, line: list[_Token]) -> None:
+        """Read this next, if there is anything in it."""
+        if line:
+            self._lines.insert(self._at, line)
 
     def opens(self) -> bool:
         """The next line is a lone brace."""

@@ -31,6 +31,8 @@ class _Reader:
     def prefetch(self, line: Line) -> None:
         hits, *rest = line.count(1, 3)
         window = line.duration(rest[0]) if rest else 60.0
+        if len(rest) > 1 and not rest[1].endswith("%"):
+            line.fail(f"{rest[1]!r} is not a percentage, like 20%")
         percent = line.number(rest[1].removesuffix("%"), 10, 90) if len(rest) > 1 else 10
         self.put(prefetch_hits=line.number(hits), prefetch_window=window, prefetch_percent=percent)
 

@@ -46,7 +46,7 @@ MAX_TTL = 3600
 
 def kubernetes(directive: Directive, zones: Zones) -> KubernetesSettings:
     line = Line(directive)
-    found = KubernetesSettings(line.zones(line.args, zones))
+    found = KubernetesSettings(line.zones(line.args, zones), place=str(directive.place))
 
     def put(**values: object) -> None:
         nonlocal found
@@ -65,7 +65,12 @@ def kubernetes(directive: Directive, zones: Zones) -> KubernetesSettings:
         put(ignore_empty_service=True)
 
     def unused(line: Line) -> None:
-        line.count(1)
+        # Nothing is held back here: the watches need four requests. The value is checked, so that it works there too.
+        text = line.count(1)[0]
+        if line.name == "apiserver_qps":
+            line.decimal(text)
+        else:
+            line.number(text)
 
     line.each(
         {
@@ -163,6 +168,8 @@ def file(directive: Directive, zones: Zones) -> FileSettings:
             "reload": lambda li: put(reload=li.duration(li.count(1)[0])),
             "fallthrough": lambda li: put(fallthrough=li.zones(li.args)),
             "upstream": lambda _li: None,
+            # What counts is whether the text has changed, with its serial or without: so it does here anyway.
+            "reload_by_mtime": Line.flag,
         }
     )
     return found
@@ -197,14 +204,15 @@ def errors(directive: Directive, _zones: Zones) -> ErrorsSettings:
     def consolidate(line: Line) -> None:
         period, pattern, *rest = line.count(2, 4)
         shows_first = rest[-1:] == ["show_first"]
-        level = rest[0] if len(rest) > shows_first else "error"
-        chosen = line.choice(level, ("warning", "error", "info", "debug"))
-        found.append((line.duration(period), pattern, chosen, shows_first))
+        levels = rest[: len(rest) - shows_first] or ["error"]
+        if len(levels) > 1:
+            line.fail(f"more than one level: {' '.join(levels)}")
+        chosen = line.choice(levels[0], ("warning", "error", "info", "debug"))
+        found.append((line.duration(period), line.pattern(pattern), chosen, shows_first))
 
-    def stacktrace(line: Line) -> None:
-        line.count(0)
-
-    line.each({"consolidate": consolidate, "stacktrace": stacktrace})
+    if line.count(0, 1) not in {(), ("stdout",)}:
+        line.fail(f"{line.args[0]!r}: errors go to the standard output and nowhere else")
+    line.each({"consolidate": consolidate, "stacktrace": Line.flag})
     return ErrorsSettings(tuple(found))
 
 
@@ -212,7 +220,7 @@ def health(directive: Directive, _zones: Zones) -> HealthSettings:
     line = Line(directive)
     found = HealthSettings()
     for address in line.count(0, 1):
-        found = replace(found, address=address)
+        found = replace(found, address=line.place_to_listen(address))
 
     def lameduck(line: Line) -> None:
         nonlocal found
@@ -226,7 +234,7 @@ def ready(directive: Directive, _zones: Zones) -> ReadySettings:
     line = Line(directive)
     found = ReadySettings()
     for address in line.count(0, 1):
-        found = replace(found, address=address)
+        found = replace(found, address=line.place_to_listen(address))
 
     def monitor(line: Line) -> None:
         nonlocal found
@@ -239,17 +247,21 @@ def ready(directive: Directive, _zones: Zones) -> ReadySettings:
 
 def prometheus(directive: Directive, _zones: Zones) -> PrometheusSettings:
     line = Line(directive)
-    line.no_block()
-    return PrometheusSettings(*line.count(0, 1))
+    # Those of the process are shown anyway.
+    line.each({"runtime_metrics": Line.flag})
+    return PrometheusSettings(*map(line.place_to_listen, line.count(0, 1)))
 
 
 def reload(directive: Directive, _zones: Zones) -> ReloadSettings:
     line = Line(directive)
+    line.no_block()
     times = [line.duration(text) for text in line.count(0, 2)]
     interval = times[0] if times else 30.0
-    if interval and interval < 2:
-        line.fail("the interval must be 2s or longer, or 0 for never")
+    if interval < 2:
+        line.fail("the interval must be 2s or longer")
     jitter = times[1] if len(times) > 1 else interval / 2
+    if times[1:] and 0 < jitter < 1:
+        line.fail("the jitter must be 1s or longer, or 0 for none")
     return ReloadSettings(interval, min(jitter, interval / 2))
 
 
@@ -272,20 +284,29 @@ def autopath(directive: Directive, zones: Zones) -> AutopathSettings:
     *names, source = line.count(1, MANY)
     if source.startswith("@") and source != "@kubernetes":
         line.fail(f"{source!r}: only @kubernetes or a resolv.conf can give the search path")
-    return AutopathSettings(line.zones(names, zones), source)
+    return AutopathSettings(line.zones(names, zones), source, str(directive.place))
 
 
 def transfer(directive: Directive, zones: Zones) -> TransferSettings:
     line = Line(directive)
-    to: list[str] = []
+    found = TransferSettings(line.zones(line.args, zones))
 
-    def one(line: Line) -> None:
-        to.extend(line.count(1, MANY))
+    def put_to(line: Line) -> None:
+        nonlocal found
+        words = line.count(1, MANY)
+        named = tuple(line.host_port(text, 53) for text in words if text != "*")
+        found = replace(found, to=(*found.to, *named), is_open=found.is_open or "*" in words)
 
-    line.each({"to": one})
-    if not to:
+    def put_source(line: Line) -> None:
+        nonlocal found
+        if found.source:
+            line.fail("stands twice")
+        found = replace(found, source=line.address(line.count(1)[0]))
+
+    line.each({"to": put_to, "source": put_source})
+    if not found.to and not found.is_open:
         line.fail("needs a line 'to ADDRESS…'")
-    return TransferSettings(line.zones(line.args, zones), tuple(to))
+    return found
 
 
 def acl(directive: Directive, zones: Zones) -> AclSettings:
@@ -303,6 +324,9 @@ def acl(directive: Directive, zones: Zones) -> AclSettings:
                 line.fail(f"{word!r}: expected 'type' or 'net'")
             else:
                 into.append(word)
+        for word, tokens in (("type", kinds), ("net", networks)):
+            if word in line.args and not tokens:
+                line.fail(f"nothing stands after {word!r}")  # it would stand for all of them
         types = frozenset(_types(line, kinds))
         nets = () if "*" in networks else tuple(line.network(text) for text in networks)
         rules.append(AclRule(chosen, line.name, types, nets))
@@ -326,19 +350,20 @@ def local(directive: Directive, _zones: Zones) -> LocalSettings:
 
     def put(line: Line) -> None:
         nonlocal found
-        line.count(0)
-        found = LocalSettings(has_prefix=False)
+        found = LocalSettings(has_prefix=line.choice(line.count(1)[0], ("on", "off")) == "on")
 
-    line.each({"disable_localhost_prefix": put})
+    line.each({"localhost_prefix": put})
     return found
 
 
 def nsid(directive: Directive, _zones: Zones) -> NsidSettings:
+    Line(directive).no_block()
     return NsidSettings(" ".join(directive.args) if directive.args else None)
 
 
 def bufsize(directive: Directive, _zones: Zones) -> BufsizeSettings:
     line = Line(directive)
+    line.no_block()
     sizes = line.count(0, 1)
     return BufsizeSettings(line.number(sizes[0], 512, 4096) if sizes else 1232)
 

@@ -7,11 +7,13 @@ durations, zones and the form of a block, not what any of them is for.
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
 from fairway.config.corefile import Directive
 from fairway.config.duration import parse_duration
+from fairway.config.go_regexp import compile_pattern
 from fairway.values.domain import ROOT, Name, from_text, labels, reverse_name
 from fairway.values.errors import InvalidValueError
 
@@ -38,8 +40,12 @@ class Line:
             self.fail(f"takes {wanted} arguments, not {len(self.args)}: {' '.join(self.args) or 'none'}")
         return self.args
 
+    def flag(self) -> None:
+        """A word that stands for itself."""
+        self.count(0)
+
     def no_block(self) -> None:
-        if self.directive.block:
+        if self.directive.block is not None:
             self.fail("takes no block")
 
     def number(self, text: str, least: int = 0, most: int | None = None) -> int:
@@ -50,6 +56,23 @@ class Line:
         if value < least or (most is not None and value > most):
             self.fail(f"{value} is not in the range [{least}, {most if most is not None else '…'}]")
         return value
+
+    def decimal(self, text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            self.fail(f"{text!r} is not a number")
+        if not 0 <= value < math.inf:
+            self.fail(f"{text} is not a number from 0 on")
+        return value
+
+    def pattern(self, text: str) -> str:
+        """A regular expression."""
+        try:
+            compile_pattern(text)
+        except InvalidValueError as error:
+            self.fail(str(error))
+        return text
 
     def duration(self, text: str, least: float = 0.0) -> float:
         try:
@@ -92,10 +115,21 @@ class Line:
         except ValueError:
             self.fail(f"{text!r} is not an address")
 
-    def server(self, text: str) -> str:
+    def host_port(self, text: str, default: int) -> tuple[str, int]:
         """An address, perhaps with a port."""
-        _scheme, host, _port = split_key(text)
-        self.address(host)
+        try:
+            scheme, host, port = split_key(text)
+        except InvalidValueError as error:
+            self.fail(str(error))
+        if scheme:
+            self.fail(f"{text!r}: an address or ADDRESS:PORT, without {scheme}://")
+        return self.address(host), self.number(port, 1, 65535) if port else default
+
+    def place_to_listen(self, text: str) -> str:
+        """`:8080`, `127.0.0.1:8080`, `localhost:8080`."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not port or (":" in host and not (host.startswith("[") and host.endswith("]"))):
+            self.fail(f"{text!r} is not HOST:PORT")
         return text
 
     def each(self, known: dict[str, Callable[[Line], None]]) -> None:

@@ -18,6 +18,7 @@ EDNS_ACTIONS = ("set", "append", "replace", "unset")
 EDNS_CODES = {"nsid": 3, "subnet": 8}
 VARIABLES = ("qname", "qtype", "client_ip", "client_port", "protocol", "server_ip", "server_port")
 MAX_RCODE = 23
+MAX_TTL = 2**32 - 1
 
 
 def rewrite(directive: Directive, _zones: tuple[Name, ...]) -> RewriteSettings:
@@ -117,7 +118,7 @@ def _ttl_rule(line: Line, words: list[str]) -> RewriteRule:
     what, to = _pair(line, words)
     low, dash, high = to.partition("-")
     is_good = all(not part or part.isdigit() for part in (low, high)) and (low or high)
-    if not is_good or (dash and low and high and int(low) > int(high)):
+    if not is_good or (dash and low and high and int(low) > int(high)) or max(int(low or 0), int(high or 0)) > MAX_TTL:
         line.fail(f"{to!r} is not a TTL or a range of them")
     return RewriteRule(False, "ttl", kind, _matched(line, kind, what), to)
 
@@ -165,7 +166,7 @@ def _edns_rule(line: Line, words: list[str]) -> EdnsRule:
             return replace(rule, mask4=line.number(four, 0, 32), mask6=line.number(six, 0, 128))
         case "local", [code] if action == "unset":
             return replace(rule, code=_code(line, code))
-        case "local", [code, data]:
+        case "local", [code, data] if action != "unset":
             return _local_data(line, replace(rule, code=_code(line, code)), data)
     return line.fail(f"edns0 {kind} {action}: not with {' '.join(rest) or 'nothing more'}")
 

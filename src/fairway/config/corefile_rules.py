@@ -7,14 +7,13 @@ from dataclasses import replace
 
 from fairway.config.corefile import Directive
 from fairway.config.corefile_plugins import Parser, Zones
-from fairway.config.corefile_reader import MANY, Line
+from fairway.config.corefile_reader import MANY, Line, split_key
 from fairway.config.corefile_rewrite import rewrite
 from fairway.config.corefile_settings import (
     Dns64Settings,
     ForwardSettings,
     TemplateSettings,
 )
-from fairway.config.go_regexp import compile_pattern
 from fairway.values.errors import InvalidValueError
 from fairway.values.rrtypes import CLASS_NUMBERS, Rcode, RRType
 
@@ -26,7 +25,7 @@ def forward(directive: Directive, _zones: Zones) -> ForwardSettings:
     zone, *to = line.count(2, MANY)
     if len(to) > MAX_UPSTREAMS:
         line.fail(f"more than {MAX_UPSTREAMS} upstreams: {len(to)}")
-    found = ForwardSettings(line.zone(zone), tuple(to))
+    found = ForwardSettings(line.zone(zone), tuple(to), place=str(directive.place))
 
     def put(**values: object) -> None:
         nonlocal found
@@ -52,7 +51,7 @@ def forward(directive: Directive, _zones: Zones) -> ForwardSettings:
             "max_age": lambda li: put(max_age=li.duration(li.count(1)[0])),
             "max_idle_conns": lambda li: put(max_idle=li.number(li.count(1)[0])),
             "max_connect_attempts": lambda li: put(max_connect_attempts=li.number(li.count(1)[0])),
-            "resolver": lambda li: put(resolvers=tuple(map(li.server, li.count(1, MANY)))),
+            "resolver": lambda li: put(resolvers=tuple(li.host_port(text, 53) for text in li.count(1, MANY))),
             "source_address": lambda li: put(source=li.address(li.count(1)[0])),
         }
     )
@@ -60,7 +59,24 @@ def forward(directive: Directive, _zones: Zones) -> ForwardSettings:
         line.fail(f"max_age ({found.max_age:g}s) must not be less than expire ({found.expire:g}s)")
     if Rcode.NOERROR in found.failover_rcodes:
         line.fail("NOERROR cannot be used in failover")
+    for text in to:
+        _check_upstream(line, text, found.tls_server_name)
     return found
+
+
+def _check_upstream(line: Line, text: str, server_name: str) -> None:
+    """What can be seen of an upstream without the machine: whether a file or a host of that name exists cannot."""
+    bare, percent, name = text.partition("%")
+    try:
+        scheme, host, port = split_key(bare + name[len(name.partition(":")[0]) :])
+    except InvalidValueError as error:
+        line.fail(str(error))
+    if scheme not in {"", "dns", "tls"}:
+        line.fail(f"{text}: {scheme}:// cannot be forwarded to (known: dns, tls)")
+    if not host or (port and not 0 < int(port) < 65536):
+        line.fail(f"{text!r} is not an address, a host or a file that names some")
+    if scheme == "tls" and percent and server_name:
+        line.fail(f"{text}: a server name stands here and in tls_servername ({server_name})")
 
 
 def _health_check(line: Line) -> dict[str, object]:
@@ -93,7 +109,7 @@ def template(directive: Directive, zones: Zones) -> TemplateSettings:
         CLASS_NUMBERS[line.choice(rclass.upper(), tuple(CLASS_NUMBERS))],
         int(number),
         line.zones(names, zones),
-        place=f"{directive.place.file}:{directive.place.line}",
+        place=str(directive.place),
     )
 
     def put(**values: object) -> None:
@@ -103,12 +119,7 @@ def template(directive: Directive, zones: Zones) -> TemplateSettings:
     matches: list[str] = []
 
     def match(line: Line) -> None:
-        for pattern in line.count(1, MANY):
-            try:
-                compile_pattern(pattern)
-            except InvalidValueError as error:
-                line.fail(str(error))
-            matches.append(pattern)
+        matches.extend(map(line.pattern, line.count(1, MANY)))
         put(matches=tuple(matches))
 
     def ederror(line: Line) -> None:

@@ -5,7 +5,9 @@ The order of plugins is CoreDNS' own (its plugin.cfg), whatever the order in the
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fairway.config.corefile import Directive, ReadFiles, ServerBlock, parse_corefile
 from fairway.config.corefile_plugins import PLAIN
@@ -15,6 +17,7 @@ from fairway.config.corefile_settings import (
     AclSettings,
     BindSettings,
     CorefileSettings,
+    ForwardSettings,
     RewriteSettings,
     ServerKey,
     ServerSettings,
@@ -70,16 +73,16 @@ def _server(block: ServerBlock) -> ServerSettings:
         if name in found and name not in REPEATABLE:
             raise directive.error("stands twice in one server block")
         found.setdefault(name, []).append(parse(directive, zones))
-    place = f"{block.place.file}:{block.place.line}"
+    root = Line(wide["root"]).count(1)[0] if "root" in wide else ""
     return ServerSettings(
         keys,
-        tuple(settings for name in ORDER for settings in _joined(name, found.get(name, []))),
+        tuple(_rooted(settings, root) for name in ORDER for settings in _joined(name, found.get(name, []))),
         _bind(wide.get("bind")),
-        root=Line(wide["root"]).count(1)[0] if "root" in wide else "",
-        tls=_tls(wide.get("tls")),
-        is_debug="debug" in wide,
+        root=root,
+        tls=_tls(wide.get("tls"), root),
+        is_debug=_debug(wide.get("debug")),
         sockets=_sockets(wide.get("multisocket")),
-        place=place,
+        place=str(block.place),
     )
 
 
@@ -121,14 +124,53 @@ def _bind(directive: Directive | None) -> BindSettings:
     return BindSettings(names, tuple(excepted))
 
 
-def _tls(directive: Directive | None) -> TlsSettings | None:
-    return TlsSettings(Line(directive).count(2, 3)) if directive is not None else None
+def _tls(directive: Directive | None, root: str) -> TlsSettings | None:
+    if directive is None:
+        return None
+    line = Line(directive)
+    found = TlsSettings(tuple(posixpath.join(root, path) for path in line.count(2, 3)))
+
+    def client_auth(line: Line) -> None:
+        nonlocal found
+        kind = line.count(1)[0]
+        if kind in {"request", "require"}:
+            line.fail(
+                f"{kind!r}: nobody would verify the certificate (known: nocert, verify_if_given, require_and_verify)"
+            )
+        known = ("nocert", "verify_if_given", "require_and_verify")
+        found = replace(found, client_auth=line.choice(kind, known))
+
+    def key_log(line: Line) -> None:
+        nonlocal found
+        found = replace(found, key_log=posixpath.join(root, line.count(1)[0]))
+
+    line.each({"client_auth": client_auth, "keylog": key_log})
+    if found.client_auth != "nocert" and len(found.files) < 3:
+        line.fail(f"client_auth {found.client_auth} needs the authority's certificate as a third file")
+    return found
+
+
+def _rooted(settings: object, root: str) -> object:
+    """With the names of files below `root`, as far as the plugin's own part of the work does not do that."""
+    if isinstance(settings, ForwardSettings) and settings.tls_files:
+        return replace(settings, tls_files=tuple(posixpath.join(root, path) for path in settings.tls_files))
+    return settings
+
+
+def _debug(directive: Directive | None) -> bool:
+    if directive is None:
+        return False
+    line = Line(directive)
+    line.count(0)
+    line.no_block()
+    return True
 
 
 def _sockets(directive: Directive | None) -> int:
     if directive is None:
         return 0
     line = Line(directive)
+    line.no_block()
     numbers = line.count(0, 1)
     return line.number(numbers[0], 1, 1024) if numbers else -1
 

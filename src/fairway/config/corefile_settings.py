@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from fairway.values.domain import ROOT, Name
 
+RESOLV_CONF = "/etc/resolv.conf"
+
 
 @dataclass(frozen=True, slots=True)
 class ServerKey:
@@ -47,6 +49,8 @@ class KubernetesSettings:
     multicluster: tuple[Name, ...] = ()
     zonal: bool = False
     startup_timeout: float = 5.0
+    place: str = ""
+    """File and line."""
 
 
 def cluster_key(settings: object) -> object:
@@ -147,14 +151,16 @@ class ForwardSettings:
     failfast: bool = False
     max_connect_attempts: int | None = None
     """None for two for each upstream, 0 for as many as the time allows."""
-    resolvers: tuple[str, ...] = ()
-    """Whom to ask for upstreams that are host names; empty for the machine's own."""
+    resolvers: tuple[tuple[str, int], ...] = ()
+    """Whom to ask for upstreams that are host names, with ports; empty for the machine's own."""
     source: str = ""
     """Address that questions leave from."""
     max_age: float = 0.0
     """Seconds after which a kept connection is not used any more; 0 for no limit."""
     max_idle: int = 0
     """Kept connections; 0 for the default."""
+    place: str = ""
+    """File and line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,14 +304,21 @@ class LoadbalanceSettings:
 @dataclass(frozen=True, slots=True)
 class AutopathSettings:
     zones: tuple[Name, ...] = (ROOT,)
-    source: str = "/etc/resolv.conf"
+    source: str = RESOLV_CONF
     """A resolv.conf, or `@kubernetes` for the search path of the asking pod."""
+    place: str = ""
+    """File and line."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferSettings:
     zones: tuple[Name, ...]
-    to: tuple[str, ...] = ()
+    to: tuple[tuple[str, int], ...] = ()
+    """Who may have the zones and is told of changes: addresses, with the ports where they listen."""
+    is_open: bool = False
+    """`*`: everybody else may have them, too, but is told nothing."""
+    source: str = ""
+    """Address that notifications leave from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,9 +375,13 @@ class BufsizeSettings:
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """Certificate, key and perhaps authority for a `tls://` server block."""
+    """Certificate, key and perhaps the clients' authority for a `tls://` server block."""
 
     files: tuple[str, ...] = ()
+    client_auth: str = "nocert"
+    """nocert, verify_if_given, require_and_verify."""
+    key_log: str = ""
+    """File that the connections' secrets are written to, for those who read along; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,12 @@ from fairway.dns.small import (
 )
 from fairway.dns.state import ClusterState
 from fairway.dns.template import Template
-from fairway.dns.transfer import Transfer, Transferable, TransferRule
+from fairway.dns.transfer import Transfer, Transferable
 from fairway.dns.zone_records import zone_records
 from fairway.dns.zonefile import ZoneFile
+from fairway.kube.selector import LabelSelector
 from fairway.values.domain import Name, longest_zone
-from fairway.values.errors import ConfigError
+from fairway.values.errors import ConfigError, InvalidValueError
 from fairway.wire.dns_message import Record
 
 
@@ -81,9 +82,8 @@ class World(Protocol):
     @property
     def hostname(self) -> str: ...
 
-    @property
-    def search(self) -> tuple[Name, ...]:
-        """The machine's own search list."""
+    def search_list(self, path: str) -> tuple[Name, ...]:
+        """Of a resolv.conf. Raises OSError."""
         ...
 
 
@@ -228,6 +228,11 @@ class _Builder:
         return plugin
 
     def _kubernetes(self, settings: config.KubernetesSettings, following: Handler) -> Handler:
+        for option, text in (("labels", settings.labels), ("namespace_labels", settings.namespace_labels)):
+            try:
+                LabelSelector.parse(text)
+            except InvalidValueError as error:
+                raise ConfigError(f"{settings.place}: kubernetes: {option}: {error}") from None
         options = KubernetesOptions(
             settings.zones,
             settings.ttl,
@@ -268,18 +273,30 @@ class _Builder:
             for _, cluster in self.chain.kubernetes
         ]
         sources += [zone_file for _, zone_file in self.chain.files]
-        return Transfer([TransferRule(settings.zones, settings.to)], sources, following)
+        return Transfer([settings], sources, following)
 
     def _autopath(self, settings: config.AutopathSettings, following: Handler) -> Handler:
         if settings.source != "@kubernetes":
-            return Autopath(settings.zones, lambda _request: self.world.search, following)
-        cluster = self._cluster("autopath @kubernetes")
+            try:
+                listed = self.world.search_list(settings.source)
+            except OSError as error:
+                raise ConfigError(f"{settings.place}: autopath: {settings.source}: {error.strerror}") from None
+            return Autopath(settings.zones, lambda _request: listed, following)
+        cluster, further = self._cluster("autopath @kubernetes"), _own_search_list(self.world)
 
         def search(request: Request) -> Sequence[Name]:
             own = cluster.search_path(request, address_text(request.client))
-            return [*own, *self.world.search] if own else ()
+            return [*own, *further] if own else ()
 
         return Autopath(settings.zones, search, following)
+
+
+def _own_search_list(world: World) -> tuple[Name, ...]:
+    """The machine's, if it has one."""
+    try:
+        return world.search_list(config.RESOLV_CONF)
+    except OSError:
+        return ()
 
 
 def build_chain(settings: config.ServerSettings, world: World, state: Callable[[object], ClusterState]) -> Chain:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
+import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from fairway.config.corefile_settings import TransferSettings
 from fairway.dns.model import Handler, Reply, Request, refusal
 from fairway.values.domain import Name, is_subdomain
 from fairway.values.rrtypes import Rcode, RRType
@@ -24,17 +24,10 @@ class Transferable(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class TransferRule:
-    zones: tuple[Name, ...]
-    to: tuple[str, ...]
-    """Addresses that may transfer, or `*`."""
-
-
 class Transfer:
     """Hands zones over, passes all other questions on."""
 
-    def __init__(self, rules: Sequence[TransferRule], sources: Sequence[Transferable], following: Handler) -> None:
+    def __init__(self, rules: Sequence[TransferSettings], sources: Sequence[Transferable], following: Handler) -> None:
         self.rules = rules
         self.sources = sources
         self.following = following
@@ -61,8 +54,8 @@ class Transfer:
                 return _reply(*found, serial)
         return await self.following.serve(request)
 
-    def _rule(self, name: Name) -> TransferRule | None:
-        best: tuple[int, TransferRule] | None = None
+    def _rule(self, name: Name) -> TransferSettings | None:
+        best: tuple[int, TransferSettings] | None = None
         for rule in self.rules:
             for zone in rule.zones:
                 if is_subdomain(name, zone) and (best is None or len(zone) > best[0]):
@@ -70,9 +63,8 @@ class Transfer:
         return best[1] if best else None
 
 
-def _may(rule: TransferRule, client: bytes) -> bool:
-    text = socket.inet_ntop(socket.AF_INET if len(client) == 4 else socket.AF_INET6, client)
-    return "*" in rule.to or text in rule.to
+def _may(rule: TransferSettings, client: bytes) -> bool:
+    return rule.is_open or client in {ipaddress.ip_address(host).packed for host, _port in rule.to}
 
 
 def _reply(soa: Record, records: Iterable[Record], serial: int) -> Reply:

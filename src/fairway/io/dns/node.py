@@ -16,13 +16,13 @@ from fairway.config import corefile_settings as config
 from fairway.config.corefile_default import default_corefile
 from fairway.config.corefile_servers import read_corefile
 from fairway.io.dns.http import Page, SmallHttpServer
-from fairway.io.dns.world import RESOLV_CONF, RealWorld
+from fairway.io.dns.world import RealWorld
 from fairway.io.kube.client import ApiClient
 
 LOCAL_ADDRESS = "169.254.20.10"
+"""Of every node's DNS server, for its own pods (as NodeLocal DNSCache has it)."""
 ASIDE = 2000
 """How much higher than CoreDNS' the ports of health and readiness are."""
-"""Of every node's DNS server, for its own pods (as NodeLocal DNSCache has it)."""
 SOURCE = "ConfigMap kube-system/coredns"
 
 
@@ -72,7 +72,7 @@ class NodeWorld(RealWorld):
         found: list[object] = []
         for one in plugins:
             if isinstance(one, config.ForwardSettings):
-                to = [t for text in one.to for t in (self._place.resolvers if text == str(RESOLV_CONF) else (text,))]
+                to = [t for text in one.to for t in (self._place.resolvers if text == config.RESOLV_CONF else (text,))]
                 if to and self.may_forward:
                     found.append(replace(one, to=tuple(to)))
             else:

@@ -30,9 +30,12 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(settings.files[0], settings.files[1])
-        if len(settings.files) > 2:
+        if settings.client_auth != "nocert":
             context.load_verify_locations(settings.files[2])
-            context.verify_mode = ssl.CERT_REQUIRED
+            is_needed = settings.client_auth == "require_and_verify"
+            context.verify_mode = ssl.CERT_REQUIRED if is_needed else ssl.CERT_OPTIONAL
+        if settings.key_log:
+            context.keylog_filename = settings.key_log
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"tls {' '.join(settings.files)}: {error}") from None
     return context

@@ -41,7 +41,6 @@ from fairway.values.domain import Name, from_text
 from fairway.values.errors import ConfigError, InvalidValueError
 
 log = logging.getLogger(__name__)
-RESOLV_CONF = Path("/etc/resolv.conf")
 
 
 class BothListeners:
@@ -86,7 +85,6 @@ class RealWorld:
         self._default_port = default_port
         self._tasks: set[asyncio.Task[object]] = set()
         self._clock = SystemClock()
-        self.search = _search()
 
     # -- time and chance
 
@@ -151,6 +149,9 @@ class RealWorld:
     def read_file(self, path: str, root: str) -> str:
         return (Path(root) / path).read_text(encoding="utf-8", errors="replace")
 
+    def search_list(self, path: str) -> tuple[Name, ...]:
+        return tuple(from_text(word).lower() for word in _resolv_conf(Path(path), "search"))
+
     # -- the API server
 
     def sources(
@@ -195,7 +196,7 @@ class RealWorld:
         context = _client_context(settings)
         addresses = dict.fromkeys(a for text in settings.to for a in _upstream_addresses(text, settings))
         if not addresses:
-            raise ConfigError(f"forward: {' '.join(settings.to)}: no server to forward to")
+            raise ConfigError(f"{settings.place}: forward: {' '.join(settings.to)}: no server to forward to")
         return [NetworkUpstream(address, settings, context) for address in addresses]
 
 
@@ -234,15 +235,9 @@ def _connection(settings: config.KubernetesSettings) -> Connection:
     return load_connection()
 
 
-def _search() -> tuple[Name, ...]:
-    return tuple(from_text(word).lower() for word in _resolv_conf(RESOLV_CONF, "search"))
-
-
 def _resolv_conf(path: Path, keyword: str) -> list[str]:
-    try:
-        lines = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
-    except OSError:
-        return []
+    """Raises OSError."""
+    lines = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
     found = [words[1:] for words in lines if len(words) > 1 and words[0] == keyword]
     return [w for words in found for w in words] if keyword == "nameserver" else (found[-1] if found else [])
 
@@ -256,43 +251,39 @@ def _upstream_addresses(text: str, settings: config.ForwardSettings) -> list[con
         bare += colon + port
     try:
         scheme, host, port = split_key(bare)
-        if scheme not in {"", "dns", "tls"}:
-            raise InvalidValueError(f"{scheme}:// cannot be forwarded to (known: dns, tls)")
-    except ValueError as error:
-        raise ConfigError(
-            f"forward: {text!r} is neither an address, a host nor a file that names some: {error}"
-        ) from None
+        hosts = _host_addresses(host, settings.resolvers)
+    except (InvalidValueError, OSError) as error:
+        problem = f"{text!r} is neither an address, a host nor a file that names some: {error}"
+        raise ConfigError(f"{settings.place}: forward: {problem}") from None
     is_tls = scheme == "tls"
     number = int(port) if port else 853 if is_tls else 53
-    hosts = _host_addresses(host, settings.resolvers)
     return [config.UpstreamAddress(one, number, is_tls, settings.tls_server_name or name) for one in hosts]
 
 
-def _host_addresses(host: str, resolvers: Sequence[str]) -> list[str]:
-    """An address as it is; of a host name what the machine, or the first resolver that answers, knows: once, now."""
+def _host_addresses(host: str, resolvers: Sequence[tuple[str, int]]) -> list[str]:
+    """An address as it is; of a host name what the machine, or the first resolver that answers, knows: once, now.
+
+    Raises OSError.
+    """
     with contextlib.suppress(ValueError):
         return [str(ipaddress.ip_address(host))]
     if not resolvers:
-        try:
-            found = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
-        except OSError as error:
-            raise ConfigError(f"forward: {host!r} cannot be resolved: {error}") from None
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
         return list(dict.fromkeys(str(one[4][0]) for one in found))
     return _asked_for(host, resolvers)
 
 
-def _asked_for(host: str, resolvers: Sequence[str]) -> list[str]:
+def _asked_for(host: str, resolvers: Sequence[tuple[str, int]]) -> list[str]:
     import dns.exception
     import dns.nameserver
     import dns.resolver
 
-    places = [split_key(text) for text in resolvers]
     resolver = dns.resolver.Resolver(configure=False)
-    resolver.nameservers = [dns.nameserver.Do53Nameserver(at, int(port or 53)) for _, at, port in places]
+    resolver.nameservers = [dns.nameserver.Do53Nameserver(at, port) for at, port in resolvers]
     try:
         return list(resolver.resolve_name(host, lifetime=4.0).addresses())
     except dns.exception.DNSException as error:
-        raise ConfigError(f"forward: {host!r} cannot be resolved: {error}") from None
+        raise OSError(str(error)) from None
 
 
 def _client_context(settings: config.ForwardSettings) -> ssl.SSLContext | None:
