@@ -275,6 +275,8 @@ FORWARD = [
     Scenario("local", forwarding(PLAIN, before="local"), [
         "localhost", "x.localhost", "localhost.up.test", "localhost.x.y", "127.in-addr.arpa", "1.0.0.127.in-addr.arpa", "0.in-addr.arpa",
         "255.in-addr.arpa", "5.0.0.127.in-addr.arpa", "1.255.in-addr.arpa", "www.up.test"]),
+    Scenario("local without prefix", forwarding(PLAIN, before="local {\n localhost_prefix off\n}"), [
+        "localhost", "x.localhost", "localhost.up.test", "localhost.x.y", "1.0.0.127.in-addr.arpa"]),
     Scenario("acl", forwarding(PLAIN, before="acl {\n allow type A net 127.0.0.1\n block type AAAA\n filter type MX net 127.0.0.0/8\n"
              " drop type TXT net *\n block type ANY\n}"), UPSTREAM_NAMES[:3], ("A", "AAAA", "MX", "TXT", "SRV"), variants=10, patience=0.4, ignores=("do",)),
     Scenario("acl for a zone", forwarding(PLAIN, before="acl v4.up.test {\n block\n}\nacl mail.up.test {\n allow type MX\n block\n}"),
@@ -357,6 +359,15 @@ FILES = [
              files={"db": ZONE_FILE}),
     Scenario("a zone file transferred", forwarding("file $FOLDER/db zone.test\ntransfer zone.test {\n to *\n}"), (), (),
              [Question("zone.test", kind, tcp) for kind in ("AXFR", "IXFR") for tcp in (False, True)], files={"db": ZONE_FILE}),
+    Scenario("a file within another's zone", forwarding("file $FOLDER/db zone.test\nfile $FOLDER/inner www.zone.test wild.zone.test"),
+             FILE_NAMES, FILE_KINDS, files={"db": ZONE_FILE, "inner": "@ 60 SOA ns a 1 2 3 4 5\n@ 60 NS ns\na 60 A 10.7.9.9\n"}),
+    Scenario("a zone file that is not there", forwarding("file $FOLDER/gone zone.test"), FILE_NAMES[:4], ("A", "SOA", "ANY")),
+    Scenario("transfers by the longest zone", forwarding("file $FOLDER/db zone.test\ntransfer . {\n to 10.0.0.1\n}\n"
+             "transfer zone.test {\n to 127.0.0.1:5353 10.0.0.1\n source 127.0.0.1\n}"), (), (),
+             [Question("zone.test", kind, True) for kind in ("AXFR", "IXFR")], files={"db": ZONE_FILE}),
+    Scenario("autopath from a file", forwarding(f"hosts {{\n 10.9.9.5 in.a.test\n fallthrough\n}}\n{PLAIN}",
+             before="autopath $FOLDER/resolv.conf"), [f"{n}.{s}" for n in ("in", "www", "www.up.test", "nothing", "v4")
+             for s in ("a.test", "up.test")], FEW_KINDS, files={"resolv.conf": "nameserver 10.0.0.1\nsearch a.test up.test\n"}, ignores=("question",)),
     Scenario("a transfer for others", forwarding("file $FOLDER/db zone.test\ntransfer {\n to 10.0.0.1\n}"), (), (),
              [Question("zone.test", "AXFR", True)], files={"db": ZONE_FILE}),
 ]  # fmt: skip

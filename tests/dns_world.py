@@ -134,7 +134,7 @@ class MemoryServer:
                 resolving.resolve = self.server.resolve
             for file_settings, plugin_file in chain.files:
                 text = (zone_files or {})[file_settings.file]
-                plugin_file.zones = {z: read_zone(text, z, file_settings.file) for z in file_settings.zones}
+                plugin_file.zones |= {z: read_zone(text, z, file_settings.file) for z in file_settings.zones}
 
     def ask(self, query: bytes, peer: Peer | None = None) -> list[bytes]:
         """The messages that go back."""

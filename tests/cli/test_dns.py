@@ -163,6 +163,30 @@ def test_a_bad_corefile_ends_the_start_with_file_and_line(tmp_path: Path) -> Non
     assert f"{path}:2: unknown directive 'kubernets'" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("plugin", "problem"),
+    [
+        ("file db a.test", "db: zone a.test.: no SOA record at its origin"),
+        ("file gone a.test", "gone: No such file or directory"),
+        ("loadbalance weighted weights", "weights:1: 10.0.0.1 stands before the first name"),
+        (
+            'template IN A {\n answer "{{ nonsense }}"\n}',
+            "Corefile:2: template: '{{ nonsense }}': 'nonsense' is not known",
+        ),
+        ("kubernetes a.b {\n labels a=b=c\n}", "Corefile:2: kubernetes: labels: "),
+        ("autopath gone", "Corefile:2: autopath: gone: No such file or directory"),
+        ("forward . /gone", "Corefile:2: forward: '/gone' is neither an address, a host nor a file"),
+    ],
+)
+def test_a_check_finds_what_only_the_machine_shows(tmp_path: Path, plugin: str, problem: str) -> None:
+    (tmp_path / "Corefile").write_text(f".:1053 {{\n{plugin}\n}}\n")
+    (tmp_path / "db").write_text("@ 60 NS ns\n")
+    (tmp_path / "weights").write_text("10.0.0.1 5\n")
+    done = subprocess.run([FAIRWAY, "dns", "--check"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert problem in done.stderr
+
+
 def test_a_forwarding_loop_is_detected_and_said(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     path = tmp_path / "Corefile"

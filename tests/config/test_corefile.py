@@ -7,6 +7,7 @@ import pytest
 from fairway.config import corefile_settings as config
 from fairway.config.corefile import parse_corefile
 from fairway.config.corefile_servers import read_corefile
+from fairway.dns.logging import COMMON
 from fairway.values.domain import ROOT, from_text
 from fairway.values.errors import ConfigError
 
@@ -123,6 +124,9 @@ def test_plugins_stand_in_the_order_in_which_they_are_asked() -> None:
             "kubernetes a.b {\n namespaces a\n namespace_labels b=c\n}":
                 "Corefile:2: kubernetes: namespaces and namespace_labels cannot both be set",
             "kubernetes a.b {\n multicluster c.d\n}": "Corefile:2: kubernetes: a multicluster zone must be one of",
+            "loadbalance weighted": "Corefile:2: loadbalance: weighted needs the file of the weights",
+            "loadbalance round_robin f": "Corefile:2: loadbalance: round_robin takes no file: f",
+            "loadbalance {\n reload 5s\n}": "Corefile:3: loadbalance: unknown property 'reload' (known: prefer)",
             "local {\n localhost_prefix maybe\n}": "Corefile:3: localhost_prefix: 'maybe' is not one of on, off",
             "multisocket 2 {\n}": "Corefile:2: multisocket: takes no block",
             "nsid {\n}": "Corefile:2: nsid: takes no block",
@@ -154,7 +158,34 @@ def test_mistakes_are_named_with_file_and_line(text: str, problem: str) -> None:
         (". {\n prometheus :9153 {\n runtime_metrics\n }\n}", (config.PrometheusSettings(":9153"),)),
         (
             ". {\n transfer {\n to 10.0.0.1 [fd00::1]:54\n to * 10.0.0.2:55\n source fd00::5\n }\n}",
-            (config.TransferSettings((ROOT,), (("10.0.0.1", 53), ("fd00::1", 54), ("10.0.0.2", 55)), True, "fd00::5"),),
+            (
+                config.TransferSettings(
+                    (
+                        config.TransferRule(
+                            (ROOT,), (("10.0.0.1", 53), ("fd00::1", 54), ("10.0.0.2", 55)), True, "fd00::5"
+                        ),
+                    )
+                ),
+            ),
+        ),
+        (
+            '. {\n log a.test b.test "{name} {combined}" {\n class denial\n class error\n }\n log . {common}\n}',
+            (
+                config.LogSettings(
+                    (
+                        config.LogRule(
+                            (from_text("a.test"), from_text("b.test")),
+                            f'{{name}} {COMMON} "{{>opcode}}"',
+                            frozenset({"denial", "error"}),
+                        ),
+                        config.LogRule((ROOT,), COMMON),
+                    )
+                ),
+            ),
+        ),
+        (
+            ". {\n loadbalance weighted /w {\n reload 5s\n prefer 10.0.0.0/8\n }\n}",
+            (config.LoadbalanceSettings("/w", 5.0, ("10.0.0.0/8",)),),
         ),
     ],
 )
@@ -188,7 +219,7 @@ example.org, example.net:1053 {
         (from_text("example.org"), 53),
         (from_text("example.net"), 1053),
     ]
-    log = next(p for p in found.servers[1].plugins if isinstance(p, config.LogSettings))
+    log = next(p for p in found.servers[1].plugins if isinstance(p, config.LogSettings)).rules[0]
     assert (log.format, log.classes) == ("{remote} asks", frozenset({"denial", "error"}))
     forward = next(p for p in found.servers[1].plugins if isinstance(p, config.ForwardSettings))
     assert forward.to == ("192.0.2.1",)

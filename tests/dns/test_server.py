@@ -136,6 +136,37 @@ def test_a_zone_is_transferred_whole_and_only_over_tcp() -> None:
     assert sum(r.rdtype == 1 for r in records) == 900
 
 
+def test_the_zone_nearest_to_the_name_hands_itself_over() -> None:
+    objects = [namespace("default"), service("web", "10.2.0.1")]
+    rules = "transfer . {\nto 10.0.0.1\n}\ntransfer cluster.local {\nto 10.0.0.2:54\n}\n"
+    server = MemoryServer(f".:53 {{\n{rules}kubernetes cluster.local\n}}\n", objects)
+    query = query_bytes({"qname": "cluster.local", "qtype": "AXFR"})
+    codes = [
+        dns.message.from_wire(server.ask(query, Peer(Transport.TCP, bytes([10, 0, 0, host])))[0], xfr=True).rcode()
+        for host in (1, 2)
+    ]
+    assert codes == [dns.rcode.REFUSED, dns.rcode.NOERROR]
+
+
+def test_the_zone_nearest_to_a_name_answers_whichever_file_comes_first() -> None:
+    zone = "@ 60 SOA ns a 1 2 3 4 5\n@ 60 NS ns\nwww 60 A 10.0.0.{}\n*.sub 60 A 10.0.0.{}\n"
+    server = MemoryServer(
+        ".:53 {\nfile outer a.test\nfile inner sub.a.test\n}\n",
+        zone_files={"outer": zone.format(1, 2), "inner": zone.format(3, 4)},
+    )
+    assert texts(ask(server, "www.a.test")) == ["www.a.test. A 10.0.0.1"]
+    assert texts(ask(server, "www.sub.a.test")) == ["www.sub.a.test. A 10.0.0.3"]
+
+
+def test_the_first_log_rule_of_a_zone_decides() -> None:
+    server = server_of(
+        'log a.test b.test "1 {name}" {\nclass error\n}\nlog . "2 {name}"\nhosts {\n10.0.0.1 www.b.test c.test\n}'
+    )
+    for name in ("www.b.test", "nothing.b.test", "c.test"):
+        ask(server, name)
+    assert server.world.lines == ["1 nothing.b.test.", "2 c.test."]
+
+
 def test_hosts_know_wildcards_and_fail_for_what_is_not_listed() -> None:
     server = server_of("hosts {\n10.9.9.9 *.wild.test\nfd00::9 a.wild.test\n}")
     assert texts(ask(server, "x.wild.test")) == ["x.wild.test. A 10.9.9.9"]

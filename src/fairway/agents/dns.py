@@ -10,28 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
+from fairway.agents.dns_upkeep import Upkeep, UpkeepWorld
 from fairway.agents.feed import Feed, Source
 from fairway.config import corefile_settings as config
 from fairway.dns import rows
 from fairway.dns.chain import Chain, World, build_chain
-from fairway.dns.forward import Forward, Health, UpstreamError
-from fairway.dns.hosts import Hosts
-from fairway.dns.loop import Loop
-from fairway.dns.model import Request, Transport
+from fairway.dns.model import Request
 from fairway.dns.server import Block, Observer, Server
 from fairway.dns.state import ClusterState
-from fairway.dns.zonefile import ZoneFile, read_zone
 from fairway.values.domain import to_text
 from fairway.values.errors import ConfigError, FairwayError
-from fairway.values.rrtypes import RRType
 
 log = logging.getLogger(__name__)
 
-PROBES = 10
-"""How often the loop plugin's question is sent until an upstream answers it."""
 LIVE_PODS = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"
 
 
@@ -63,21 +56,11 @@ class HttpServer(Protocol):
     async def close(self) -> None: ...
 
 
-class DnsWorld(World, Protocol):
+class DnsWorld(World, UpkeepWorld, Protocol):
     """Everything outside that the loop needs."""
-
-    def wall_clock(self) -> float:
-        """Seconds since 1970."""
-        ...
-
-    async def sleep(self, seconds: float) -> None: ...
 
     def read_settings(self) -> tuple[str, config.CorefileSettings]:
         """Read the Corefile: something that changes with its text, and what it says. Raises ConfigError."""
-        ...
-
-    def read_file(self, path: str, root: str) -> str:
-        """Raises OSError."""
         ...
 
     def sources(
@@ -117,6 +100,7 @@ class Cluster:
         self.listeners: list[Callable[[], None]] = []
         self._world = world
         self.serial = int(world.wall_clock())
+        self._is_handed_over = False
         self._sources, self._close = world.sources(settings, self._feeds(settings))
         self._tasks = [asyncio.create_task(source.run()) for source in self._sources]
         self._tasks.append(asyncio.create_task(self._announce()))
@@ -147,8 +131,13 @@ class Cluster:
         """Synced, and everything can be followed."""
         return self.has_synced and all(source.stale_since is None for source in self._sources)
 
+    def note_transfer(self) -> None:
+        """Somebody has a zone with this serial: the next change must not have it, too."""
+        self._is_handed_over = True
+
     def _changed(self) -> None:
-        self.serial = int(self._world.wall_clock())
+        self.serial = max(int(self._world.wall_clock()), self.serial + self._is_handed_over)
+        self._is_handed_over = False
         if self.has_synced:
             for listener in self.listeners:
                 listener()
@@ -170,21 +159,16 @@ class Cluster:
 class Generation:
     """All that one reading of the Corefile brought to life, but the listeners."""
 
-    def __init__(self, settings: config.CorefileSettings, chains: list[Chain]) -> None:
+    def __init__(self, settings: config.CorefileSettings, upkeep: Upkeep) -> None:
         self.settings = settings
-        self.chains = chains
+        self.chains: list[Chain] = []
         self.servers: dict[Endpoint, Server] = {}
         self.endpoints: dict[int, list[Endpoint]] = {}
         """Of each chain, by its identity."""
         self.tls: dict[Endpoint, config.TlsSettings | None] = {}
         self.sockets: dict[Endpoint, int] = {}
         self.clusters: dict[object, Cluster] = {}
-        self.tasks: list[asyncio.Task[None]] = []
-
-    async def close(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.upkeep = upkeep
 
 
 class DnsAgent:
@@ -267,7 +251,7 @@ class DnsAgent:
         """Stop answering and following."""
         await asyncio.gather(*(listener.close() for listener in self._listeners.values()), return_exceptions=True)
         if self._generation is not None:
-            await self._generation.close()
+            await self._generation.upkeep.close()
         await asyncio.gather(*(cluster.close() for cluster in self._clusters.values()), return_exceptions=True)
 
     # -- generations
@@ -278,19 +262,19 @@ class DnsAgent:
             await self._wait_synced(generation)
             await self._take_over(generation)
         except BaseException:
-            await generation.close()
+            await generation.upkeep.close()
             await self._drop_clusters(self._generation)
             raise
         old, self._generation = self._generation, generation
         if old is not None:
-            await old.close()
+            await old.upkeep.close()
         await self._drop_clusters(generation)
-        generation.tasks += [
-            asyncio.create_task(self._probe_loop(loop, chain)) for chain in generation.chains for loop in chain.loops
-        ]
+        for chain in generation.chains:
+            wanted = [config.cluster_key(one) for one, _ in chain.kubernetes]
+            generation.upkeep.serve(chain, [generation.clusters[key] for key in dict.fromkeys(wanted)])
 
     def _build(self, settings: config.CorefileSettings) -> Generation:
-        generation = Generation(settings, [])
+        generation = Generation(settings, Upkeep(self._world, self._fail))
 
         def state(wanted: object) -> ClusterState:
             return self._cluster(wanted, generation).state
@@ -335,15 +319,11 @@ class DnsAgent:
             plugin.local = own
             plugin.has_synced = lambda c=cluster: c.has_synced  # type: ignore[misc]
             plugin.serial = lambda _count, c=cluster: c.serial  # type: ignore[misc]
+            plugin.on_transfer = cluster.note_transfer
         for resolving in chain.resolving if server is not None else ():
             assert server is not None
             resolving.resolve = server.resolve
-        for forward in chain.forwards:
-            forward.wake_checker = lambda host, f=forward: self._wake_checker(f, host, generation)  # type: ignore[misc]
-        for hosts in chain.hosts:
-            self._follow_hosts(hosts, chain.settings.root, generation)
-        for zone_settings, plugin_file in chain.files:
-            self._follow_zone(zone_settings, plugin_file, chain.settings.root, generation)
+        generation.upkeep.begin(chain)
 
     async def _wait_synced(self, generation: Generation) -> None:
         wanted = [s for chain in generation.chains for s, _ in chain.kubernetes]
@@ -387,101 +367,14 @@ class DnsAgent:
         for key in [key for key in self._clusters if key not in kept]:
             await self._clusters.pop(key).close()
 
+    def _fail(self, reason: str) -> None:
+        if not self.failure.done():
+            self.failure.set_result(reason)
+
     def _report(self, request: Request, error: Exception) -> None:
         name = to_text(request.name)
         self.faults += 1
         log.error("name=%s type=%d msg='a fault while answering'", name, request.type, exc_info=error)
-
-    # -- what plugins need done
-
-    def _wake_checker(self, forward: Forward, host: Health, generation: Generation) -> None:
-        if not host.is_checking:
-            host.is_checking = True
-            generation.tasks.append(asyncio.create_task(self._check(forward, host)))
-
-    async def _check(self, forward: Forward, host: Health) -> None:
-        """Ask until the upstream answers again."""
-        settings = forward.settings
-        try:
-            while True:
-                try:
-                    await host.upstream.exchange(forward.check_query(), stream=settings.force_tcp, seconds=1.0)
-                except UpstreamError:
-                    forward.checked(host, is_alive=False)
-                else:
-                    forward.checked(host, is_alive=True)
-                    return
-                await self._world.sleep(settings.health_interval or 0.5)
-        finally:
-            host.is_checking = False
-
-    def _follow_hosts(self, hosts: Hosts, root: str, generation: Generation) -> None:
-        settings = hosts.settings
-        if not settings.file:
-            return
-        last = ""
-
-        def load() -> None:
-            nonlocal last
-            with suppress(OSError):  # as CoreDNS: a file that is not there yet may come
-                text = self._world.read_file(settings.file, root)
-                if text != last:
-                    hosts.load(text)
-                    hosts.loaded_at = self._world.wall_clock()
-                    last = text
-
-        load()
-        if settings.reload:
-            generation.tasks.append(asyncio.create_task(self._every(settings.reload, load)))
-
-    def _follow_zone(self, settings: config.FileSettings, plugin: ZoneFile, root: str, generation: Generation) -> None:
-        last = ""
-
-        def load() -> None:
-            nonlocal last
-            text = self._world.read_file(settings.file, root)
-            if text != last:
-                plugin.zones = {zone: read_zone(text, zone, settings.file) for zone in settings.zones}
-                last = text
-
-        def again() -> None:
-            try:
-                load()
-            except (OSError, ConfigError) as error:
-                log.error("file=%s msg='the zone was not taken, the old one stays' error='%s'", settings.file, error)
-
-        try:
-            load()
-        except OSError as error:
-            raise ConfigError(f"file {settings.file}: {error.strerror}") from None
-        if settings.reload:
-            generation.tasks.append(asyncio.create_task(self._every(settings.reload, again)))
-
-    async def _every(self, seconds: float, work: Callable[[], None]) -> None:
-        while True:
-            await self._world.sleep(seconds)
-            work()
-
-    async def _probe_loop(self, loop: Loop, chain: Chain) -> None:
-        """Send the loop plugin's question through the chain; if it comes back, end."""
-
-        def detected(request: Request) -> None:
-            if not self.failure.done():
-                zone = to_text(chain.settings.zones[0])
-                self.failure.set_result(
-                    f"Loop ({request.client.hex()} -> :{chain.settings.keys[0].port}) detected for zone {zone!r}: what"
-                    f" is forwarded comes back to this server. Query: HINFO {to_text(loop.name)}"
-                )
-
-        loop.detected = detected
-        question = Request(loop.name, loop.name, RRType.HINFO, transport=Transport.UDP, flags=0x0100)
-        for _ in range(PROBES):
-            loop.seen = 0
-            reply = await chain.first.serve(question)
-            if not reply.is_refusal:
-                break
-            await self._world.sleep(2.0)
-        loop.is_active = False
 
 
 def _label(endpoint: Endpoint) -> str:

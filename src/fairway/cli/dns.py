@@ -27,7 +27,7 @@ USAGE = """usage: fairway dns [--conf COREFILE | --configmap NAMESPACE/NAME] [--
                          the ConfigMap that has it under the key Corefile, followed through the API: a change is taken
                          as soon as it is written
   --kubeconfig FILE      where that API is; default as kubectl finds it, or the pod's service account
-  --check                read the Corefile, say what is wrong with it, and end
+  --check                read the Corefile and the files that it names, say what is wrong with them, and end
   --dns.port PORT        instead of 53, for server blocks that name no port
   --quiet                no lines about starting
 """
@@ -44,9 +44,10 @@ def run(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=level, format="[%(levelname)s] %(name)s %(message)s", stream=sys.stdout)
     path = Path(flags.get("conf", "Corefile"))
     if "check" in flags:
+        from fairway.agents.dns_check import check_corefile
         from fairway.io.dns.world import RealWorld
 
-        RealWorld(path).read_settings()
+        check_corefile(RealWorld(path))
         sys.stdout.write(f"{path}: ok\n")
         return 0
     import uvloop

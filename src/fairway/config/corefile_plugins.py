@@ -26,6 +26,7 @@ from fairway.config.corefile_settings import (
     KubernetesSettings,
     LoadbalanceSettings,
     LocalSettings,
+    LogRule,
     LogSettings,
     LoopSettings,
     MinimalSettings,
@@ -33,6 +34,7 @@ from fairway.config.corefile_settings import (
     PrometheusSettings,
     ReadySettings,
     ReloadSettings,
+    TransferRule,
     TransferSettings,
     WhoamiSettings,
 )
@@ -177,25 +179,23 @@ def file(directive: Directive, zones: Zones) -> FileSettings:
 
 def log(directive: Directive, _zones: Zones) -> LogSettings:
     line = Line(directive)
-    form = {"{common}": "", "{combined}": _COMBINED}
-    names, rest = list(line.args), ""
-    if len(names) > 1:
-        names, rest = names[:1], " ".join(names[1:])
-    found = LogSettings(line.zones(names), form.get(rest, rest))
+    names, form = list(line.args), ""
+    if len(names) > 1 and "{" in names[-1]:
+        form = names.pop().replace("{combined}", _COMBINED).replace("{common}", _COMMON)
+    classes: set[str] = set()
 
     def put(line: Line) -> None:
-        nonlocal found
-        classes = [line.choice(c, ("success", "denial", "error", "all")) for c in line.count(1, MANY)]
-        found = replace(found, classes=frozenset(classes))
+        classes.update(line.choice(c, ("success", "denial", "error", "all")) for c in line.count(1, MANY))
 
     line.each({"class": put})
-    return found
+    return LogSettings((LogRule(line.zones(names), form, frozenset(classes or {"all"})),))
 
 
-_COMBINED = (
+_COMMON = (
     '{remote}:{port} - {>id} "{type} {class} {name} {proto} {size} {>do} {>bufsize}" '
-    '{rcode} {>rflags} {rsize} {duration} "{>opcode}"'
+    "{rcode} {>rflags} {rsize} {duration}"
 )
+_COMBINED = f'{_COMMON} "{{>opcode}}"'
 
 
 def errors(directive: Directive, _zones: Zones) -> ErrorsSettings:
@@ -267,14 +267,22 @@ def reload(directive: Directive, _zones: Zones) -> ReloadSettings:
 
 def loadbalance(directive: Directive, _zones: Zones) -> LoadbalanceSettings:
     line = Line(directive)
-    policy = line.choice((line.count(0, 1) or ("round_robin",))[0], ("round_robin",))
-    found = LoadbalanceSettings(policy)
+    policy, *files = line.count(0, 2) or ("round_robin",)
+    if line.choice(policy, ("round_robin", "weighted")) == "weighted" and not files:
+        line.fail("weighted needs the file of the weights")
+    if policy == "round_robin" and files:
+        line.fail(f"round_robin takes no file: {files[0]}")
+    found = LoadbalanceSettings(files[0] if files else "")
 
     def prefer(line: Line) -> None:
         nonlocal found
-        found = replace(found, prefer=tuple(line.network(text) for text in line.count(1, MANY)))
+        found = replace(found, prefer=(*found.prefer, *(line.network(text) for text in line.count(1, MANY))))
 
-    line.each({"prefer": prefer})
+    def reload(line: Line) -> None:
+        nonlocal found
+        found = replace(found, reload=line.duration(line.count(1)[0]))
+
+    line.each({"prefer": prefer, "reload": reload} if files else {"prefer": prefer})
     return found
 
 
@@ -289,7 +297,7 @@ def autopath(directive: Directive, zones: Zones) -> AutopathSettings:
 
 def transfer(directive: Directive, zones: Zones) -> TransferSettings:
     line = Line(directive)
-    found = TransferSettings(line.zones(line.args, zones))
+    found = TransferRule(line.zones(line.args, zones))
 
     def put_to(line: Line) -> None:
         nonlocal found
@@ -306,7 +314,7 @@ def transfer(directive: Directive, zones: Zones) -> TransferSettings:
     line.each({"to": put_to, "source": put_source})
     if not found.to and not found.is_open:
         line.fail("needs a line 'to ADDRESS…'")
-    return found
+    return TransferSettings((found,))
 
 
 def acl(directive: Directive, zones: Zones) -> AclSettings:

@@ -18,10 +18,12 @@ from fairway.config.corefile_settings import (
     BindSettings,
     CorefileSettings,
     ForwardSettings,
+    LogSettings,
     RewriteSettings,
     ServerKey,
     ServerSettings,
     TlsSettings,
+    TransferSettings,
 )
 from fairway.values.errors import ConfigError, InvalidValueError
 
@@ -34,6 +36,9 @@ ORDER = (
 SERVER_WIDE = ("bind", "debug", "multisocket", "root", "tls")
 REPEATABLE = frozenset({"file", "forward", "hosts", "rewrite", "template", "transfer", "acl", "log", "k8s_external"})
 PORTS = {"": 53, "dns": 53, "tls": 853}
+
+
+_Ruled = (AclSettings, LogSettings, RewriteSettings, TransferSettings)
 
 
 def read_corefile(
@@ -76,7 +81,7 @@ def _server(block: ServerBlock) -> ServerSettings:
     root = Line(wide["root"]).count(1)[0] if "root" in wide else ""
     return ServerSettings(
         keys,
-        tuple(_rooted(settings, root) for name in ORDER for settings in _joined(name, found.get(name, []))),
+        tuple(_rooted(settings, root) for name in ORDER for settings in _joined(found.get(name, []))),
         _bind(wide.get("bind")),
         root=root,
         tls=_tls(wide.get("tls"), root),
@@ -86,14 +91,12 @@ def _server(block: ServerBlock) -> ServerSettings:
     )
 
 
-def _joined(name: str, settings: list[object]) -> list[object]:
-    """Rules of several lines are one list: the first that decides, decides."""
-    if name == "acl" and settings:
-        return [AclSettings(tuple(rule for one in settings if isinstance(one, AclSettings) for rule in one.rules))]
-    if name != "rewrite" or not settings:
+def _joined(settings: list[object]) -> list[object]:
+    """Rules of several lines are one list, of which the plugin chooses."""
+    if len(settings) < 2 or not isinstance(settings[0], _Ruled):
         return settings
-    rules = (rule for one in settings if isinstance(one, RewriteSettings) for rule in one.rules)
-    return [RewriteSettings(tuple(rules))]
+    rules = (rule for one in settings if isinstance(one, _Ruled) for rule in one.rules)
+    return [replace(settings[0], rules=tuple(rules))]  # type: ignore[arg-type]
 
 
 def _keys(block: ServerBlock, text: str) -> list[ServerKey]:

@@ -251,10 +251,19 @@ class TemplateSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class LogSettings:
+class LogRule:
+    """What is written about questions in some zones; empty format for CoreDNS' common one."""
+
     zones: tuple[Name, ...] = (ROOT,)
     format: str = ""
     classes: frozenset[str] = frozenset({"all"})
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """The first rule whose zone a question lies in decides."""
+
+    rules: tuple[LogRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +306,10 @@ class ReloadSettings:
 class LoadbalanceSettings:
     """Order of the addresses in an answer."""
 
-    policy: str = "round_robin"
+    weights: str = ""
+    """File of the weights of `weighted`; empty for `round_robin`."""
+    reload: float = 30.0
+    """Seconds after which that file is read again; 0 for never."""
     prefer: tuple[str, ...] = ()
 
 
@@ -311,7 +323,7 @@ class AutopathSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class TransferSettings:
+class TransferRule:
     zones: tuple[Name, ...]
     to: tuple[tuple[str, int], ...] = ()
     """Who may have the zones and is told of changes: addresses, with the ports where they listen."""
@@ -319,6 +331,13 @@ class TransferSettings:
     """`*`: everybody else may have them, too, but is told nothing."""
     source: str = ""
     """Address that notifications leave from."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSettings:
+    """The rule with the longest zone decides."""
+
+    rules: tuple[TransferRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from fairway.dns.external import External, ExternalOptions
 from fairway.dns.forward import Forward, Upstream
 from fairway.dns.hosts import Hosts
 from fairway.dns.kubernetes import Kubernetes, KubernetesOptions, Resolver
+from fairway.dns.loadbalance import Loadbalance
 from fairway.dns.logging import Errors, Log
 from fairway.dns.lookup import LookupOptions, PodMode
 from fairway.dns.loop import Loop
@@ -27,7 +28,6 @@ from fairway.dns.small import (
     Acl,
     Bufsize,
     Dns64,
-    Loadbalance,
     Local,
     Minimal,
     Nsid,
@@ -104,6 +104,8 @@ class Chain:
     forwards: list[Forward] = field(default_factory=list)
     hosts: list[Hosts] = field(default_factory=list)
     files: list[tuple[config.FileSettings, ZoneFile]] = field(default_factory=list)
+    balances: list[Loadbalance] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
     errors: list[Errors] = field(default_factory=list)
     external: list[External] = field(default_factory=list)
     resolving: list[Resolving] = field(default_factory=list)
@@ -133,15 +135,16 @@ class _ResolvingHandler(Handler, Resolving, Protocol):
 class _Transferable:
     """A plugin's zone for the `transfer` plugin."""
 
-    def __init__(self, zones: tuple[Name, ...], soa: Callable[[Name], Record],
+    def __init__(self, cluster: Kubernetes, zones: tuple[Name, ...], soa: Callable[[Name], Record],
                  records: Callable[[Name], Iterable[Record]], *, is_exact: bool = False) -> None:  # fmt: skip
-        self._zones, self._soa, self._records = zones, soa, records
+        self._cluster, self._zones, self._soa, self._records = cluster, zones, soa, records
         self._is_exact = is_exact
         """Only whole zones; else what is below one is handed over as if it were one, as CoreDNS' `kubernetes` does."""
 
     def transfer(self, zone: Name) -> tuple[Record, Iterable[Record]] | None:
         if longest_zone(zone, self._zones) is None or (self._is_exact and zone not in self._zones):
             return None
+        self._cluster.on_transfer()
         return self._soa(zone), self._records(zone)
 
 
@@ -161,7 +164,7 @@ class _Builder:
                 self.chain.first = handler
         return self.chain
 
-    def _one(self, settings: object, following: Handler) -> Handler | None:  # noqa: C901 - one line a plugin
+    def _one(self, settings: object, following: Handler) -> Handler | None:
         """A plugin that somebody outside must feed or watch."""
         chain, world = self.chain, self.world
         match settings:
@@ -176,12 +179,6 @@ class _Builder:
                 upstreams = world.upstreams(settings)
                 chain.forwards.append(Forward(settings, upstreams, following, world.now, world.random))
                 return chain.forwards[-1]
-            case config.FileSettings():
-                chain.files.append((settings, ZoneFile({}, settings.fallthrough, following)))
-                return self._resolving(chain.files[-1][1])
-            case config.HostsSettings():
-                chain.hosts.append(Hosts(settings, following))
-                return chain.hosts[-1]
             case config.TransferSettings():
                 return self._transfer(settings, following)
             case config.AutopathSettings():
@@ -196,13 +193,24 @@ class _Builder:
             case config.LoopSettings():
                 chain.loops.append(Loop(chain.settings.zones[0], world.random, following))
                 return chain.loops[-1]
+        return self._with_file(settings, following)
+
+    def _with_file(self, settings: object, following: Handler) -> Handler | None:
+        """A plugin that knows what a file says."""
+        match settings:
+            case config.FileSettings():
+                return self._file(settings, following)
+            case config.HostsSettings():
+                self.chain.hosts.append(Hosts(settings, following))
+                return self.chain.hosts[-1]
+            case config.LoadbalanceSettings():
+                self.chain.balances.append(Loadbalance(settings, self.world.random, following))
+                return self.chain.balances[-1]
         return self._plain(settings, following)
 
     def _plain(self, settings: object, following: Handler) -> Handler | None:
         """A plugin that stands by itself; None for what is no plugin here."""
         match settings:
-            case config.LoadbalanceSettings():
-                return Loadbalance(settings, self.world.random, following)
             case config.AclSettings():
                 return Acl([settings], following)
             case config.AnySettings():
@@ -250,6 +258,14 @@ class _Builder:
         self.chain.kubernetes.append((settings, plugin))
         return self._resolving(plugin)
 
+    def _file(self, settings: config.FileSettings, following: Handler) -> Handler | None:
+        """All files are one plugin: the zone that is nearest to a name decides, wherever it stands."""
+        files = self.chain.files
+        plugin = files[0][1] if files else self._resolving(ZoneFile({}, (), following))
+        plugin.fallthrough = (*plugin.fallthrough, *settings.fallthrough)
+        files.append((settings, plugin))
+        return plugin if len(files) == 1 else None
+
     def _cluster(self, needed_by: str) -> Kubernetes:
         if not self.chain.kubernetes:
             raise ConfigError(f"{self.chain.settings.place}: {needed_by} needs the kubernetes plugin in its block")
@@ -265,15 +281,16 @@ class _Builder:
 
     def _transfer(self, settings: config.TransferSettings, following: Handler) -> Handler:
         sources: list[Transferable] = [
-            _Transferable(external.options.zones, external.soa, external.zone_records, is_exact=True)
+            _Transferable(external.cluster, external.options.zones, external.soa, external.zone_records, is_exact=True)
             for external in self.chain.external
         ]
         sources += [
-            _Transferable(cluster.options.zones, cluster.soa, partial(zone_records, cluster))
+            _Transferable(cluster, cluster.options.zones, cluster.soa, partial(zone_records, cluster))
             for _, cluster in self.chain.kubernetes
         ]
-        sources += [zone_file for _, zone_file in self.chain.files]
-        return Transfer([settings], sources, following)
+        sources += [zone_file for _, zone_file in self.chain.files[:1]]
+        self.chain.transfers.append(Transfer(settings, sources, following))
+        return self.chain.transfers[-1]
 
     def _autopath(self, settings: config.AutopathSettings, following: Handler) -> Handler:
         if settings.source != "@kubernetes":

@@ -51,7 +51,7 @@ def fast_rules(chain: Chain, other_zones: Sequence[Name]) -> FastRules | None:
             case config.KubernetesSettings():
                 rules = FastRules(chain.kubernetes[0][1], shuffles, has_glue, max_edns)
                 break
-            case config.LoadbalanceSettings() if not settings.prefer:
+            case config.LoadbalanceSettings() if not settings.prefer and not settings.weights:
                 shuffles = True
             case config.MinimalSettings():
                 has_glue = False

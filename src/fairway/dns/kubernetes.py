@@ -57,6 +57,8 @@ class Kubernetes:
         self.has_synced: Callable[[], bool] = lambda: True
         self.serial: Callable[[int], int] = lambda count: count
         self.resolve: Resolver = _unresolved
+        self.on_transfer: Callable[[], None] = lambda: None
+        """Called when a zone is handed over: from then on its serial stands for what was in it."""
 
     async def serve(self, request: Request) -> Reply:
         """Answer if the name lies in one of the zones."""

@@ -33,18 +33,17 @@ class Log:
         self, settings: LogSettings, write: Callable[[str], None], now: Callable[[], float], following: Handler
     ) -> None:
         self.settings = settings
-        self.format = settings.format or COMMON
         self._write = write
         self._now = now
         self.following = following
 
     async def serve(self, request: Request) -> Reply:
+        rule = next((one for one in self.settings.rules if longest_zone(request.key, one.zones) is not None), None)
         start = self._now()
         reply = await self.following.serve(request)
-        is_wanted = "all" in self.settings.classes or log_class(reply) in self.settings.classes
-        if is_wanted and longest_zone(request.key, self.settings.zones) is not None:
+        if rule is not None and rule.classes & {"all", log_class(reply)}:
             values = _values(request, reply, self._now() - start)
-            self._write(_FIELD.sub(lambda field: values.get(field[0][1:-1], "-"), self.format))
+            self._write(_FIELD.sub(lambda field: values.get(field[0][1:-1], "-"), rule.format or COMMON))
         return reply
 
 

@@ -1,4 +1,4 @@
-"""Plugins of a few lines: acl, any, bufsize, loadbalance, local, minimal, nsid, whoami, dns64.
+"""Plugins of a few lines: acl, any, bufsize, local, minimal, nsid, whoami, dns64.
 
 Each changes the question on its way in or the answer on its way out, or answers a fixed thing.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
-from fairway.config.corefile_settings import AclRule, AclSettings, Dns64Settings, LoadbalanceSettings, LocalSettings
+from fairway.config.corefile_settings import AclRule, AclSettings, Dns64Settings, LocalSettings
 from fairway.dns.metrics import Count
 from fairway.dns.model import Handler, Reply, Request, Transport
+from fairway.dns.networks import is_within, network_of
 from fairway.dns.server import DROP
 from fairway.values.domain import (
     IN_ADDR_ARPA,
@@ -26,20 +26,7 @@ from fairway.values.domain import (
 from fairway.values.rrtypes import CLASS_IN, Rcode, RRType
 from fairway.wire.dns_message import Record, soa_rdata, srv_rdata
 
-T = TypeVar("T")
 NSID = 3
-
-
-def network_of(text: str) -> tuple[bytes, bytes]:
-    """A CIDR block as first and last packed address."""
-    network = ipaddress.ip_network(text)
-    return network.network_address.packed, network.broadcast_address.packed
-
-
-def is_within(address: bytes, block: tuple[bytes, bytes]) -> bool:
-    """The packed address lies in the block; families never mix."""
-    first, last = block
-    return len(address) == len(first) and first <= address <= last
 
 
 _DONE = {"block": "blocked", "filter": "filtered", "drop": "dropped"}
@@ -151,48 +138,6 @@ class Minimal:
         if reply.rcode == Rcode.NOERROR and is_plain and reply.stream is None and not reply.is_refusal:
             reply.authority, reply.additional = [], []
         return reply
-
-
-class Loadbalance:
-    """Shuffles addresses (and MX), keeps every CNAME in front, and puts preferred networks first."""
-
-    def __init__(self, settings: LoadbalanceSettings, random: Callable[[], float], following: Handler) -> None:
-        self.preferred = [network_of(text) for text in settings.prefer]
-        self._random = random
-        self.following = following
-
-    async def serve(self, request: Request) -> Reply:
-        reply = await self.following.serve(request)
-        is_transfer = reply.stream is not None or request.type in {RRType.AXFR, RRType.IXFR}
-        if reply.rcode == Rcode.NOERROR and not is_transfer:
-            reply.answer = self._ordered(reply.answer)
-            reply.additional = self._ordered(reply.additional)
-        return reply
-
-    def _ordered(self, records: list[Record]) -> list[Record]:
-        if len(records) < 2:
-            return records
-        aliases = [r for r in records if r.type == RRType.CNAME]
-        addresses = shuffled([r for r in records if r.type in {RRType.A, RRType.AAAA}], self._random)
-        exchanges = shuffled([r for r in records if r.type == RRType.MX], self._random)
-        others = [r for r in records if r.type not in {RRType.CNAME, RRType.A, RRType.AAAA, RRType.MX}]
-        if self.preferred:
-            addresses.sort(key=lambda r: self._rank(r.rdata))
-        return [*aliases, *others, *addresses, *exchanges]
-
-    def _rank(self, address: bytes) -> int:
-        for rank, block in enumerate(self.preferred):
-            if is_within(address, block):
-                return rank
-        return len(self.preferred)
-
-
-def shuffled(items: list[T], random: Callable[[], float]) -> list[T]:
-    """In random order (Fisher and Yates); `random` gives numbers in [0, 1)."""
-    for i in range(len(items) - 1, 0, -1):
-        j = int(random() * (i + 1))
-        items[i], items[j] = items[j], items[i]
-    return items
 
 
 LOCALHOST = from_text("localhost")

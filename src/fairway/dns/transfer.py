@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from fairway.config.corefile_settings import TransferSettings
+from fairway.config.corefile_settings import TransferRule, TransferSettings
 from fairway.dns.model import Handler, Reply, Request, refusal
 from fairway.values.domain import Name, is_subdomain
 from fairway.values.rrtypes import Rcode, RRType
@@ -27,8 +27,8 @@ class Transferable(Protocol):
 class Transfer:
     """Hands zones over, passes all other questions on."""
 
-    def __init__(self, rules: Sequence[TransferSettings], sources: Sequence[Transferable], following: Handler) -> None:
-        self.rules = rules
+    def __init__(self, settings: TransferSettings, sources: Sequence[Transferable], following: Handler) -> None:
+        self.rules = settings.rules
         self.sources = sources
         self.following = following
 
@@ -38,7 +38,7 @@ class Transfer:
             return await self.following.serve(request)
         if not request.is_stream:
             return refusal(Rcode.REFUSED)
-        rule = self._rule(request.key)
+        rule = self.rule(request.key)
         if rule is None:
             return await self.following.serve(request)
         if not _may(rule, request.client):
@@ -54,8 +54,9 @@ class Transfer:
                 return _reply(*found, serial)
         return await self.following.serve(request)
 
-    def _rule(self, name: Name) -> TransferSettings | None:
-        best: tuple[int, TransferSettings] | None = None
+    def rule(self, name: Name) -> TransferRule | None:
+        """Who may have a zone."""
+        best: tuple[int, TransferRule] | None = None
         for rule in self.rules:
             for zone in rule.zones:
                 if is_subdomain(name, zone) and (best is None or len(zone) > best[0]):
@@ -63,7 +64,7 @@ class Transfer:
         return best[1] if best else None
 
 
-def _may(rule: TransferSettings, client: bytes) -> bool:
+def _may(rule: TransferRule, client: bytes) -> bool:
     return rule.is_open or client in {ipaddress.ip_address(host).packed for host, _port in rule.to}
 
 

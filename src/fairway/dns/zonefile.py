@@ -114,6 +114,8 @@ class ZoneFile:
             return refusal(Rcode.REFUSED)
         if request.opcode == Opcode.NOTIFY:
             return Reply(rcode=DROP)  # for secondary zones alone
+        if self.zones[origin].soa is None:
+            return refusal(Rcode.SERVFAIL, f"zone {to_text(origin)} was not loaded yet")
         reply = await _Answering(self.zones[origin], request, self.resolve).run()
         is_nothing = not reply.answer and (reply.rcode == Rcode.NXDOMAIN or reply.source == _EMPTY)
         if is_nothing and longest_zone(request.key, self.fallthrough) is not None:

@@ -25,6 +25,7 @@ from fairway.config import corefile_settings as config
 from fairway.config.corefile import ReadFiles
 from fairway.config.corefile_reader import split_key
 from fairway.config.corefile_servers import read_corefile
+from fairway.dns.forward import UpstreamError
 from fairway.dns.metrics import Metrics
 from fairway.dns.server import Server
 from fairway.io.dns.addresses import ListenAddress, known_addresses, listen_hosts
@@ -39,6 +40,8 @@ from fairway.io.kube.connection import Connection, Pem, TlsSettings
 from fairway.io.kube.kubeconfig import Kubeconfig, load_connection
 from fairway.values.domain import Name, from_text
 from fairway.values.errors import ConfigError, InvalidValueError
+from fairway.values.rrtypes import AA, CLASS_IN, Opcode, RRType, rcode_text
+from fairway.wire.dns_message import Message, Question
 
 log = logging.getLogger(__name__)
 
@@ -186,6 +189,13 @@ class RealWorld:
             count = sockets if sockets > 0 else len(os.sched_getaffinity(0))
             udp = FastListener(address, server, loop, table, sockets=count)
         return BothListeners([udp, StreamListener(address, server)])
+
+    async def notify(self, zone: Name, to: tuple[str, int], source: str) -> None:
+        settings = config.ForwardSettings(zone, to[:1], source=source)
+        query = Message(0, Opcode.NOTIFY << 11 | AA, Question(zone, RRType.SOA, CLASS_IN))
+        reply = await NetworkUpstream(config.UpstreamAddress(*to), settings).exchange(query, stream=False, seconds=2.0)
+        if reply.flags & 15:
+            raise UpstreamError(f"answered {rcode_text(reply.flags & 15)}")
 
     def http(self, address: str, pages: dict[str, Page]) -> SmallHttpServer:
         return SmallHttpServer(address, pages)
