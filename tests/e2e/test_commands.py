@@ -146,6 +146,32 @@ def test_in_the_foreground_it_keeps_its_supervisor_and_takes_all_down_at_the_end
     assert shown(host) == before
 
 
+def is_told_to_end(host: ClusterHost, process: str) -> bool:
+    """Whether a stopped process has SIGTERM waiting."""
+    status = dict(line.split(":", 1) for line in host.run("cat", f"/proc/{process}/status").splitlines())
+    return bool(int(status["ShdPnd"], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_gc_cleans_up(host: ClusterHost) -> None:
+    before = shown(host)
+    command = host.inside_machine(str(FAIRWAY), "up", *ONE, "--foreground")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        while "up until Ctrl-C" not in running.stderr.readline():
+            assert running.poll() is None
+        supervisor = str(host.parts()["supervisor"]["pid"])
+        host.run("kill", "-STOP", supervisor)  # so that the end takes its time
+        host.run("pkill", "-INT", "-x", "fairway")
+        assert "Ctrl-C again leaves at once" in running.stderr.readline()
+        until(lambda: is_told_to_end(host, supervisor), "the end has begun")
+        host.run("pkill", "-INT", "-x", "fairway")
+        assert running.wait(5) != 0
+    assert shown(host) != before
+    host.run("kill", "-CONT", supervisor)
+    until(lambda: "removed the dead cluster" in host.fairway("gc").stderr, "all have ended, and gc sees it")
+    assert shown(host) == before
+
+
 def test_gc_removes_a_cluster_whose_processes_were_all_killed(host: ClusterHost) -> None:
     before = shown(host)
     host.up(*ONE)
