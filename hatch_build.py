@@ -15,7 +15,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("src/fairway/io/dns/fast.c")
+FOLDER = Path("src/fairway/io/dns")
+SOURCES = ("fast_table.c", "fast_kept.c", "fast_answer.c", "fast_serve.c")
 FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-fstack-protector-strong", "-pthread")
 
 
@@ -24,11 +25,12 @@ class CustomBuildHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
         root = Path(self.root)
-        target = (root / SOURCE).with_name("libfast.so")
+        target = root / FOLDER / "libfast.so"
         compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if self.target_name != "wheel" or compiler is None or not sys.platform.startswith("linux"):
             return
-        subprocess.run([compiler, *FLAGS, "-o", str(target), str(root / SOURCE)], check=True)
+        sources = [str(root / FOLDER / name) for name in SOURCES]
+        subprocess.run([compiler, *FLAGS, "-o", str(target), *sources], check=True)
         build_data["artifacts"].append(str(target.relative_to(root)))
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"

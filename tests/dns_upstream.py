@@ -48,6 +48,30 @@ svcb 60 IN HTTPS 1 . alpn="h2"
 """Of `up.test.`, and of every other zone the same names."""
 
 
+def bound_pair(address: str = "127.0.0.1") -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket with the same port: what is free for one may not be for the other."""
+    while True:
+        udp, tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            udp.bind((address, 0))
+            tcp.bind((address, udp.getsockname()[1]))
+        except OSError:
+            udp.close()
+            tcp.close()
+        else:
+            return udp, tcp
+
+
+def free_port() -> int:
+    """Free for UDP and TCP, as far as one can know."""
+    udp, tcp = bound_pair()
+    port = int(udp.getsockname()[1])
+    udp.close()
+    tcp.close()
+    return port
+
+
 class TextUpstream:
     """Serves the same zone under every name of two labels; some names are answered oddly.
 
@@ -56,12 +80,8 @@ class TextUpstream:
     """
 
     def __init__(self, address: str = "127.0.0.1", tag: str = "192.0.2.250") -> None:
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind((address, 0))
+        self.udp, self.tcp = bound_pair(address)
         self.port: int = self.udp.getsockname()[1]
-        self.tcp = socket.socket()
-        self.tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.tcp.bind((address, self.port))
         self.tcp.listen(64)
         self.tag = tag
         """What `who` is answered with: tells two servers apart."""

@@ -229,7 +229,7 @@ async def _serve(world: RealWorld, sink: CorefileSink | None, *, is_quiet: bool)
     pages = StatusPages(agent, metrics, world)
     tables = FastTables()
     agent.started.append(lambda generation: tables.begin(generation, fast_tables(agent.listeners)))
-    pages.collectors.append(lambda counted: merge_fast(agent.listeners, counted))
+    pages.collectors.append(lambda counted: merge_fast(agent.listeners, tables.rows, counted))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

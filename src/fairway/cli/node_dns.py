@@ -66,7 +66,7 @@ class NodeDns:
         agent = DnsAgent(world, [metrics])
         pages = StatusPages(agent, metrics, world)
         agent.started.append(lambda generation: tables.begin(generation, fast_tables(agent.listeners)))
-        pages.collectors.append(lambda counted: merge_fast(agent.listeners, counted))
+        pages.collectors.append(lambda counted: merge_fast(agent.listeners, tables.rows, counted))
         try:
             await _start(agent, world)
             await pages.start()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from fairway.config.corefile_settings import CacheLimits, CacheSettings
 from fairway.dns.cache_items import (
@@ -46,6 +46,18 @@ class CacheStatistics:
     served_stale: int = 0
 
 
+class Keeper(Protocol):
+    """Gives kept answers to further clients without asking us, and hears here which."""
+
+    def hit(self, request: Request, key: Key, kind: str, item: Item) -> None:
+        """An item, of `success` or `denial`, has answered a question."""
+        ...
+
+    def changed(self, key: Key) -> None:
+        """What is kept under a key is another one now, or gone."""
+        ...
+
+
 class Cache:
     """Keeps replies of the plugins behind it."""
 
@@ -64,6 +76,7 @@ class Cache:
         self._wait_for = wait_for
         self.items: dict[str, dict[Key, Item]] = {"success": {}, "denial": {}}
         self.statistics = CacheStatistics()
+        self.keeper: Keeper | None = None
 
     def covers(self, zone: Name) -> bool:
         """Answers under a zone (lower case) may be kept: then what is asked must pass here."""
@@ -78,11 +91,13 @@ class Cache:
             return await self.following.serve(request)
         self.statistics.requests += 1
         key, now = key_of(request), self.now()
-        kind, item = self._find(key, now)
+        kind, item = self.find(key, now)
         if item is None:
             self.statistics.misses += 1
             return for_client(await self._fetch(request, key), request)
         self.statistics.hits[kind] += 1
+        if self.keeper is not None:
+            self.keeper.hit(request, key, kind, item)
         left = item.left(now)
         if left <= 0:
             return for_client(await self._stale(request, key, item), request)
@@ -92,7 +107,8 @@ class Cache:
 
     # -- finding
 
-    def _find(self, key: Key, now: float) -> tuple[str, Item | None]:
+    def find(self, key: Key, now: float) -> tuple[str, Item | None]:
+        """What answers a question now, and of which kind it is; perhaps a stale one."""
         denied, found = self.items["denial"].get(key), self.items["success"].get(key)
         usable = found if found is not None and self._is_usable(found, now) else None
         if self.settings.prefers_positive and self.settings.stale_for:
@@ -115,6 +131,17 @@ class Cache:
         item.hits, item.last_hit = item.hits + 1, now
         threshold = math.ceil(self.settings.prefetch_percent / 100 * item.ttl)
         return item.hits >= self.settings.prefetch_hits and left <= threshold
+
+    def refresh(self, request: Request) -> None:
+        """Fetch anew what the keeper has just given: near its end, or after it."""
+        key, now = key_of(request), self.now()
+        _kind, item = self.find(key, now)
+        if item is None or not item.begin_refresh(now):
+            return
+        is_stale = item.left(now) <= 0
+        if not is_stale:  # it has been asked for often enough: so has the next one
+            item.hits, item.last_hit = max(item.hits, self.settings.prefetch_hits), now
+        self._spawn(self._refreshed(request, key, item, is_stale=is_stale))
 
     # -- old answers
 
@@ -152,6 +179,7 @@ class Cache:
             fresh_item.hits, fresh_item.last_hit = item.hits, item.last_hit
             if not self.settings.prefers_positive or fresh_item.answers:
                 self.items["denial"].pop(key, None)
+            self._changed(key)
 
     async def _replaced(self, request: Request, key: Key, item: Item) -> Reply | None:
         """A fresh reply that may take the stale one's place (RFC 8767, section 4), or None."""
@@ -195,7 +223,10 @@ class Cache:
         items = self.items[name]
         if key not in items and len(items) >= limits.capacity:
             # The oldest goes: dicts keep the order in which keys came.
-            items.pop(next(iter(items)), None)
+            oldest = next(iter(items), None)
+            if oldest is not None:
+                del items[oldest]
+                self._changed(oldest)
             self.statistics.evictions[name] += 1
         old = items.pop(key, None)
         if name == "success" and self.settings.prefers_positive:
@@ -205,6 +236,11 @@ class Cache:
                 item.last_good = old if old.answers else old.last_good
         if limits.capacity:
             items[key] = item
+        self._changed(key)
+
+    def _changed(self, key: Key) -> None:
+        if self.keeper is not None:
+            self.keeper.changed(key)
 
 
 def _trusting(request: Request) -> Request:

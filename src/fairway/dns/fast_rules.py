@@ -1,7 +1,7 @@
 """Which server blocks may be answered from finished answers, and how those must look.
 
-A block qualifies when no plugin in front of `kubernetes` could answer, change or watch its questions differently from
-one time to the next. Everything that does not qualify is answered by the plugins, always.
+A block qualifies when no plugin in front of `kubernetes`, or of `cache`, could answer, change or watch its questions
+differently from one time to the next. Everything that does not qualify is answered by the plugins, always.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fairway.config import corefile_settings as config
+from fairway.dns.cache import Cache
 from fairway.dns.chain import Chain
 from fairway.dns.kubernetes import Kubernetes
 from fairway.values.domain import Name, is_subdomain, longest_zone
@@ -62,6 +63,34 @@ def fast_rules(chain: Chain, other_zones: Sequence[Name]) -> FastRules | None:
     if rules is None or any(is_subdomain(other, zone) for other in other_zones for zone in _zones(chain)):
         return None
     return rules
+
+
+class KeptRules(NamedTuple):
+    """How answers that a block's cache keeps must look when they are given without it."""
+
+    cache: Cache
+    shuffles: bool = False
+    max_edns: int = 0
+
+
+def kept_rules(chain: Chain) -> KeptRules | None:
+    """What holds for a block's first cache; None without one, or when a plugin in front must see every question."""
+    shuffles, max_edns = False, 0
+    for settings in chain.settings.plugins:
+        match settings:
+            case config.CacheSettings():
+                # An old answer that is better than a new denial takes a look at both: the plugin's part.
+                chooses = settings.prefers_positive and settings.stale_for
+                return None if chooses else KeptRules(chain.caches[-1], shuffles, max_edns)
+            case config.LoadbalanceSettings() if not settings.prefer and not settings.weights:
+                shuffles = True
+            case config.BufsizeSettings():
+                max_edns = settings.size
+            case config.LocalSettings():
+                pass  # it answers names of its own, which therefore no cache behind it keeps
+            case _ if not isinstance(settings, _HARMLESS):
+                return None
+    return None
 
 
 def _may_differ(settings: object, chain: Chain) -> bool:

@@ -5,7 +5,7 @@ Chance and the text of the file of weights are handed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from fairway.config.corefile_settings import LoadbalanceSettings
@@ -52,10 +52,7 @@ class Loadbalance:
     def _ordered(self, records: list[Record], rtype: int) -> list[Record]:
         if len(records) < 2:
             return records
-        aliases = [r for r in records if r.type == RRType.CNAME]
-        addresses = [r for r in records if r.type in _ADDRESSES]
-        exchanges = [r for r in records if r.type == RRType.MX]
-        others = [r for r in records if r.type not in {RRType.CNAME, *_ADDRESSES, RRType.MX}]
+        front, addresses, exchanges = balanced_parts(records)
         if not self.settings.weights:
             addresses, exchanges = shuffled(addresses, self._random), shuffled(exchanges, self._random)
         elif addresses and rtype in {RRType.A, RRType.AAAA, RRType.SRV}:
@@ -63,7 +60,7 @@ class Loadbalance:
             addresses[0], addresses[first] = addresses[first], addresses[0]
         if self._preferred:
             addresses.sort(key=lambda r: self._rank(r.rdata))
-        return [*aliases, *others, *addresses, *exchanges]
+        return [*front, *addresses, *exchanges]
 
     def _chosen(self, addresses: list[Record]) -> int:
         """The place of one of them, by chance and weight."""
@@ -80,6 +77,15 @@ class Loadbalance:
             if is_within(address, block):
                 return rank
         return len(self._preferred)
+
+
+def balanced_parts(records: Sequence[Record]) -> tuple[list[Record], list[Record], list[Record]]:
+    """What keeps its order (aliases in front), and what is ordered anew behind it: addresses, then mail exchanges."""
+    aliases = [r for r in records if r.type == RRType.CNAME]
+    addresses = [r for r in records if r.type in _ADDRESSES]
+    exchanges = [r for r in records if r.type == RRType.MX]
+    others = [r for r in records if r.type not in {RRType.CNAME, *_ADDRESSES, RRType.MX}]
+    return [*aliases, *others], addresses, exchanges
 
 
 def read_weights(text: str, file: str) -> Iterator[tuple[tuple[Name, bytes], int]]:

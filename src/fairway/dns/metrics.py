@@ -121,7 +121,7 @@ def _escaped(text: str) -> str:
 
 @dataclass(slots=True)
 class FastCounts:
-    """What the fast path of one address has counted, in the same buckets."""
+    """What the fast path of one address has counted of answers with the same labels, in the same buckets."""
 
     requests: dict[tuple[int, str], int] = field(default_factory=dict)
     """By family (0 for IPv4) and type."""
@@ -133,8 +133,13 @@ class FastCounts:
     request_bytes: int = 0
     response_bytes: int = 0
     seconds: float = 0.0
-    lost: int = 0
-    """Queries that found the slow path full."""
+    hits: list[int] = field(default_factory=lambda: [0, 0])
+    """Of a cache: answers, denials."""
+    stale: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self.rcodes)
 
 
 class Metrics:
@@ -147,11 +152,11 @@ class Metrics:
         self.durations: dict[Labels, Histogram] = {}
         self.request_sizes: dict[Labels, Histogram] = {}
         self.response_sizes: dict[Labels, Histogram] = {}
-        self._fast: dict[object, tuple[str, str, FastCounts]] = {}
+        self._fast: dict[object, tuple[Labels, str, FastCounts]] = {}
 
-    def set_fast(self, endpoint: object, server: str, counts: FastCounts, zone: str = ".") -> None:
-        """What the fast path of an address has counted since it began."""
-        self._fast[endpoint] = (server, zone, counts)
+    def set_fast(self, key: object, labels: tuple[str, str], plugin: str, counts: FastCounts) -> None:
+        """What the fast path of an address has counted of one plugin's answers since it began."""
+        self._fast[key] = ((("server", labels[0]), ("zone", labels[1]), ("view", "")), plugin, counts)
 
     def answered(self, labels: tuple[str, str], request: Request, reply: Reply, size: int, seconds: float) -> None:
         """Count one answer."""
@@ -182,18 +187,18 @@ class Metrics:
     def total(self) -> Metrics:
         """Slow and fast path together."""
         whole = deepcopy(self)
-        for server, zone, counts in self._fast.values():
-            whole._merge((("server", server), ("zone", zone), ("view", "")), counts)  # noqa: SLF001 - another of us
+        for where, plugin, counts in self._fast.values():
+            whole._merge(where, plugin, counts)  # noqa: SLF001 - another of us
         return whole
 
-    def _merge(self, where: Labels, counts: FastCounts) -> None:
+    def _merge(self, where: Labels, plugin: str, counts: FastCounts) -> None:
         for (family, name), number in counts.requests.items():
             if number:
                 labels = (*where, ("proto", "udp"), ("family", str(family + 1)), ("type", name))
                 self._count(self.requests, labels, number)
         for rcode, number in enumerate(counts.rcodes):
             if number:
-                labels = (*where, ("rcode", rcode_text(rcode)), ("plugin", "kubernetes"))
+                labels = (*where, ("rcode", rcode_text(rcode)), ("plugin", plugin))
                 self._count(self.responses, labels, number)
         if counts.do_requests:
             self._count(self.do_requests, where, counts.do_requests)

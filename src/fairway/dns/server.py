@@ -185,6 +185,14 @@ def refuse(data: bytes) -> bytes | None:
     return None
 
 
+def read_request(data: bytes) -> Request | None:
+    """The question of a query that was answered already; None for bytes that are none."""
+    try:
+        return _request(read_message(data), Peer(), len(data))
+    except MalformedMessageError:
+        return None
+
+
 def _header_only(data: bytes, rcode: int, opcode: int) -> bytes:
     number, flags = HEADER.unpack_from(data)[:2]
     return HEADER.pack(number, QR | opcode << 11 | flags & (RD | CD) | rcode, 0, 0, 0, 0)

@@ -6,18 +6,28 @@ import asyncio
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import dns.message
 import pytest
 
 from dns_cases import query_bytes
+from dns_upstream import free_port
 from dns_world import MemoryServer, endpoint_slice, namespace, service
+from fairway.config.corefile_settings import CacheSettings
 from fairway.dns.answers import FastAnswers
+from fairway.dns.cache_items import Item, Key
+from fairway.dns.kept import MAX_ROWS, Place, pack
+from fairway.dns.model import Reply
+from fairway.io.dns import fast
 from fairway.io.dns.addresses import ListenAddress
 from fairway.io.dns.fast import FastListener, NativeTable, load
 from fairway.io.dns.tcp import StreamListener
 from fairway.io.dns.udp import UdpListener
+from fairway.values.domain import ROOT, from_text
+from fairway.values.rrtypes import RRType
+from fairway.wire.dns_message import Record
 
 COREFILE = ".:53 {\n    kubernetes cluster.local {\n        pods insecure\n    }\n}\n"
 OBJECTS = [
@@ -54,6 +64,21 @@ def table_of(answers: FastAnswers) -> NativeTable:
     return table
 
 
+def kept_answers() -> tuple[list[bytes], list[str]]:
+    """What a cache hands over: aliases, addresses to be shuffled, a few of each age."""
+    found, names = [], [f"n{i}.example.org." for i in range(20)]
+    settings = CacheSettings((ROOT,), prefetch_hits=2, stale_for=10)
+    for number, name in enumerate(names):
+        asked, target = from_text(name), from_text("web.example.org.")
+        alias = Record(asked, RRType.CNAME, 60, target)
+        records = [alias, *(Record(target, RRType.A, 60, bytes((10, 0, 0, i))) for i in range(number))]
+        item = Item(Reply(answer=records, source="forward"), 30, float(number))
+        packed = pack(settings, Key(asked, RRType.A, 1, do=False, cd=False), "success", item, Place(3, shuffles=True))
+        assert packed is not None
+        found.append(packed)
+    return found, names
+
+
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler")
 def test_mutated_queries_and_nodes_never_leave_their_memory(tmp_path: Path) -> None:
     _, answers = server_and_answers()
@@ -63,14 +88,17 @@ def test_mutated_queries_and_nodes_never_leave_their_memory(tmp_path: Path) -> N
         query_bytes({"qname": name, "qtype": kind} | ({"edns": e} if e else {}))
         for name in NAMES for kind in TYPES for e in edns
     ]  # fmt: skip
+    kept, names = kept_answers()
+    (tmp_path / "kept").write_bytes(b"".join(len(one).to_bytes(4, sys.byteorder) + one for one in kept))
+    asked += [query_bytes({"qname": name, "qtype": kind}) for name in names for kind in ("A", "MX")]
     (tmp_path / "queries").write_bytes(b"".join(len(q).to_bytes(2, "little") + q for q in asked))
     program = tmp_path / "fuzz"
-    source = Path(__file__).with_name("fuzz_fast.c")
+    folder = Path(fast.__file__).parent
+    sources = [Path(__file__).with_name("fuzz_fast.c"), *folder.glob("fast_*.c")]
     flags = ["-std=c11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-pthread"]
-    subprocess.run(["gcc", *flags, "-o", program, source], check=True)
-    done = subprocess.run(
-        [program, tmp_path / "nodes", tmp_path / "queries", "1000000"], capture_output=True, text=True, check=False
-    )
+    subprocess.run(["gcc", *flags, f"-I{folder}", "-o", program, *sources], check=True)
+    files = [tmp_path / name for name in ("nodes", "kept", "queries")]
+    done = subprocess.run([program, *files, "1000000"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > 100_000
 
@@ -81,12 +109,6 @@ def ask_udp(port: int, query: bytes, host: str = "127.0.0.1") -> bytes:
         sock.connect((host, port))
         sock.send(query)
         return sock.recv(65535)
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.mark.parametrize("kind", ["fast", "plain"])
@@ -127,9 +149,10 @@ def test_the_fast_path_counts_what_it_answers() -> None:
         for name in (NAMES[0], NAMES[0], NAMES[3]):
             await asyncio.to_thread(ask_udp, address.port, query_bytes({"qname": name, "qtype": "A"}))
         counted = listener.counted()
-        assert counted.requests[0, "A"] == 3
-        assert (counted.rcodes[0], counted.rcodes[3]) == (2, 1)
-        assert sum(counted.durations) == 3
+        assert counted[0].requests[0, "A"] == 3
+        assert (counted[0].rcodes[0], counted[0].rcodes[3]) == (2, 1)
+        assert sum(counted[0].durations) == 3
+        assert [one.total for one in counted[1:]] == [0] * (MAX_ROWS - 1)
         await listener.close()
         return listener
 

@@ -1,4 +1,4 @@
-"""The fast path: `fast.c` by ctypes. Tables of finished answers, and listeners that answer from them without Python.
+"""The fast path: `fast_*.c` by ctypes. Tables of finished answers, and listeners that answer from them without Python.
 
 The library is built with the wheel (`hatch_build.py`); where it is missing, `load` says so and the plain listener
 answers everything, the same way and slower.
@@ -15,16 +15,18 @@ import secrets
 import socket
 import struct
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Self
 
 from fairway.dns.answers import CLOSED, FastZone
+from fairway.dns.kept import MAX_ROWS
 from fairway.dns.metrics import FastCounts
 from fairway.dns.server import Server
 from fairway.io.dns.addresses import ListenAddress, unmapped
 from fairway.io.dns.udp import BATCH, RECEIVE_BUFFER, Answering, open_udp, read_origin
+from fairway.values.domain import Name
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +34,14 @@ LIBRARY: Final = Path(__file__).with_name("libfast.so")
 CHUNK: Final = 256 * 1024
 """Bytes of nodes handed over at a time: a writer holds readers up for as long as that takes."""
 TYPES: Final = ("A", "AAAA", "SRV", "PTR", "MX", "HTTPS", "CNAME", "other")
-_ORIGIN: Final = struct.Struct("=IHH16s16sII")
+_ORIGIN: Final = struct.Struct("=IHH16s16sIIHH")
+_REFRESH: Final = 1
 _IN_PKTINFO: Final = struct.Struct("=i4s4s")
 _IN6_PKTINFO: Final = struct.Struct("=16sI")
 
 
-class Stats(ctypes.Structure):
-    """What a listener's thread has counted (`fw_stats`)."""
+class RowStats(ctypes.Structure):
+    """What a listener's thread has counted of answers with the same labels (`fw_row`)."""
 
     _fields_ = (
         ("requests", ctypes.c_uint64 * 8 * 2),
@@ -50,6 +53,16 @@ class Stats(ctypes.Structure):
         ("request_bytes", ctypes.c_uint64),
         ("response_bytes", ctypes.c_uint64),
         ("nanoseconds", ctypes.c_uint64),
+        ("hits", ctypes.c_uint64 * 2),
+        ("stale", ctypes.c_uint64),
+    )
+
+
+class Stats(ctypes.Structure):
+    """All that a listener's thread has counted (`fw_stats`)."""
+
+    _fields_ = (
+        ("rows", RowStats * MAX_ROWS),
         ("handed_over", ctypes.c_uint64),
         ("lost", ctypes.c_uint64),
     )
@@ -57,16 +70,20 @@ class Stats(ctypes.Structure):
 
 _POINTER, _SIZE, _INT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
-    "fw_table_new": (_POINTER, ()),
+    "fw_table_new": (_POINTER, (ctypes.c_uint64,)),
     "fw_table_free": (None, (_POINTER,)),
     "fw_clear": (None, (_POINTER,)),
     "fw_swap": (None, (_POINTER, _POINTER)),
     "fw_put": (ctypes.c_int64, (_POINTER, ctypes.c_char_p, ctypes.c_uint64)),
     "fw_delete": (None, (_POINTER, ctypes.c_char_p, ctypes.c_uint32)),
-    "fw_zone": (_INT, (_POINTER, ctypes.c_uint32, ctypes.c_char_p, *(ctypes.c_uint32,) * 5)),
+    "fw_zone": (_INT, (_POINTER, ctypes.c_uint32, ctypes.c_char_p, *(ctypes.c_uint32,) * 6)),
+    "fw_keep": (_INT, (_POINTER, ctypes.c_char_p, ctypes.c_uint32)),
+    "fw_forget": (None, (_POINTER, ctypes.c_char_p, *(ctypes.c_uint32,) * 3)),
+    "fw_kept_count": (ctypes.c_uint64, (_POINTER,)),
+    "fw_kept_bytes": (ctypes.c_uint64, (_POINTER,)),
     "fw_count": (ctypes.c_uint64, (_POINTER,)),
     "fw_bytes": (ctypes.c_uint64, (_POINTER,)),
-    "fw_answer": (_SIZE, (_POINTER, ctypes.c_char_p, _SIZE, _POINTER, _SIZE, ctypes.c_uint64)),
+    "fw_answer": (_SIZE, (_POINTER, ctypes.c_char_p, _SIZE, _POINTER, _SIZE, *(ctypes.c_uint64,) * 2, _POINTER)),
     "fw_limit": (None, (_POINTER, ctypes.c_uint32)),
     "fw_server_new": (_POINTER, (_POINTER, _INT, _INT, _INT, ctypes.c_uint64)),
     "fw_server_free": (None, (_POINTER,)),
@@ -101,9 +118,11 @@ class NativeTable:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
-        self.pointer = library.fw_table_new()
+        self.pointer = library.fw_table_new(secrets.randbits(64))
         if not self.pointer:
             raise MemoryError
+        self.refresh: Callable[[int, bytes], None] = lambda _row, _query: None
+        """Called with a row and the query to which a kept answer was given that should be fetched anew."""
 
     def __del__(self) -> None:
         self._library.fw_table_free(self.pointer)
@@ -116,11 +135,11 @@ class NativeTable:
         """Bytes of all nodes, without what holds them together."""
         return int(self._library.fw_bytes(self.pointer))
 
-    def set_zone(self, index: int, zone: FastZone, serial: int) -> None:
-        """Describe a zone; nothing is answered before the first."""
-        flags = CLOSED if zone.is_closed else 0
+    def set_zone(self, index: int, zone: FastZone, serial: int, row: int = 0) -> None:
+        """Describe a zone, and where its answers are counted; no node answers before the first."""
+        flags, serial = CLOSED if zone.is_closed else 0, serial & 0xFFFFFFFF
         self._library.fw_zone(
-            self.pointer, index, zone.name, len(zone.name), flags, zone.ttl, zone.minimum, serial & 0xFFFFFFFF
+            self.pointer, index, zone.name, len(zone.name), flags, zone.ttl, zone.minimum, serial, row
         )
 
     def put(self, nodes: Iterable[bytes]) -> None:
@@ -147,6 +166,20 @@ class NativeTable:
         for key in keys:
             self._library.fw_delete(self.pointer, key, len(key))
 
+    def keep(self, packed: bytes) -> None:
+        """Give an answer until its time is over (`fairway.dns.kept`)."""
+        if self._library.fw_keep(self.pointer, packed, len(packed)):
+            raise MemoryError("the table did not take a kept answer")
+
+    def forget(self, name: Name, rtype: int, key_flags: int) -> None:
+        """Do not give an answer any more."""
+        self._library.fw_forget(self.pointer, name, len(name), rtype, key_flags)
+
+    @property
+    def kept(self) -> int:
+        """Answers that are given until their time is over."""
+        return int(self._library.fw_kept_count(self.pointer))
+
     def set_limit(self, max_edns: int) -> None:
         """Leave clients that can take larger replies to the plugins; 0 for no limit."""
         self._library.fw_limit(self.pointer, max_edns)
@@ -163,11 +196,17 @@ class NativeTable:
         """Exchange contents with a table that nobody reads."""
         self._library.fw_swap(self.pointer, other.pointer)
 
-    def answer(self, query: bytes, seed: int = 1) -> bytes:
+    def answer(self, query: bytes, seed: int = 1, now: float = 0.0) -> bytes:
         """The reply to one query; empty when it is not for the fast path. For tests and explain."""
-        out = ctypes.create_string_buffer(8192)
-        length = self._library.fw_answer(self.pointer, query, len(query), out, 8192, seed)
-        return out.raw[:length]
+        return self.answer_and_refresh(query, seed, now)[0]
+
+    def answer_and_refresh(self, query: bytes, seed: int, now: float) -> tuple[bytes, bool]:
+        """The reply, and whether a fresh answer would be asked for."""
+        out, refresh = ctypes.create_string_buffer(8192), ctypes.c_int()
+        length = self._library.fw_answer(
+            self.pointer, query, len(query), out, 8192, seed, round(now * 1e9), ctypes.byref(refresh)
+        )
+        return out.raw[:length], bool(refresh.value)
 
 
 def new_table() -> NativeTable | None:
@@ -239,25 +278,21 @@ class FastListener(Answering):
         for sock in (*self._sockets, self._ours, self._theirs):
             sock.close()
 
-    def counted(self) -> FastCounts:
-        """What all threads have counted so far."""
-        total = FastCounts()
-        for pointer in self._servers:
-            one = Stats()
+    def counted(self) -> list[FastCounts]:
+        """What all threads have counted so far, row by row."""
+        found = [Stats() for _ in self._servers]
+        for one, pointer in zip(found, self._servers, strict=True):
             self._library.fw_server_stats(pointer, ctypes.byref(one))
-            for family in range(2):
-                for i, name in enumerate(TYPES):
-                    total.requests[family, name] = total.requests.get((family, name), 0) + one.requests[family][i]
-            total.rcodes = [a + b for a, b in zip(total.rcodes, one.rcodes, strict=True)]
-            total.request_sizes = [a + b for a, b in zip(total.request_sizes, one.request_sizes, strict=True)]
-            total.response_sizes = [a + b for a, b in zip(total.response_sizes, one.response_sizes, strict=True)]
-            total.durations = [a + b for a, b in zip(total.durations, one.durations, strict=True)]
-            total.do_requests += one.do_requests
-            total.request_bytes += one.request_bytes
-            total.response_bytes += one.response_bytes
-            total.seconds += one.nanoseconds / 1e9
-            total.lost += one.lost
-        return total
+        return [_sum([one.rows[i] for one in found]) for i in range(MAX_ROWS)]
+
+    @property
+    def lost(self) -> int:
+        """Queries that found Python too far behind."""
+        found, one = 0, Stats()
+        for pointer in self._servers:
+            self._library.fw_server_stats(pointer, ctypes.byref(one))
+            found += one.lost
+        return found
 
     def _readable(self) -> None:
         for _ in range(BATCH):
@@ -272,7 +307,10 @@ class FastListener(Answering):
                 self._take(data)
 
     def _take(self, data: bytes) -> None:
-        index, family, port, client, local, scope, interface = _ORIGIN.unpack_from(data)
+        index, family, port, client, local, scope, interface, wanted, row = _ORIGIN.unpack_from(data)
+        if wanted == _REFRESH:
+            self.table.refresh(row, data[_ORIGIN.size :])
+            return
         if family == socket.AF_INET6:
             host: tuple[Any, ...] = (socket.inet_ntop(socket.AF_INET6, client), port, 0, scope)
             ancillary = [(socket.IPPROTO_IPV6, 50, _IN6_PKTINFO.pack(local, interface))]
@@ -283,3 +321,19 @@ class FastListener(Answering):
             ancillary = []
         via = self._sockets[index]
         self.handle(data[_ORIGIN.size :], read_origin(via, ancillary, host, self._bound))
+
+
+def _sum(parts: Sequence[RowStats]) -> FastCounts:
+    total = FastCounts()
+    for one in parts:
+        for family in range(2):
+            for i, name in enumerate(TYPES):
+                total.requests[family, name] = total.requests.get((family, name), 0) + one.requests[family][i]
+        for name in ("rcodes", "request_sizes", "response_sizes", "durations", "hits"):
+            setattr(total, name, [a + b for a, b in zip(getattr(total, name), getattr(one, name), strict=True)])
+        total.do_requests += one.do_requests
+        total.request_bytes += one.request_bytes
+        total.response_bytes += one.response_bytes
+        total.seconds += one.nanoseconds / 1e9
+        total.stale += one.stale
+    return total

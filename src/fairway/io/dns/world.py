@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fairway.agents.dns import Endpoint, Listener
+from fairway.agents.dns_kept import Rows
 from fairway.agents.feed import Feed, Source
 from fairway.agents.reflector import Reflector
 from fairway.config import corefile_settings as config
@@ -216,11 +217,16 @@ def fast_tables(listeners: Mapping[Endpoint, Listener]) -> dict[Endpoint, Native
     return {endpoint: fast.table for endpoint, fast in found if fast is not None}
 
 
-def merge_fast(listeners: Mapping[Endpoint, Listener], metrics: Metrics) -> None:
+def merge_fast(listeners: Mapping[Endpoint, Listener], rows: Rows, metrics: Metrics) -> None:
     """Bring what the fast path has counted into the metrics."""
     for endpoint, one in listeners.items():
-        if isinstance(one, BothListeners) and one.fast is not None:
-            metrics.set_fast(endpoint, str(one.fast.address), one.fast.counted())
+        if not isinstance(one, BothListeners) or one.fast is None:
+            continue
+        for number, counts in enumerate(one.fast.counted()):
+            if counts.total:
+                row = rows.row(number)
+                rows.add_hits(one.fast, number, counts)
+                metrics.set_fast((endpoint, number), (str(one.fast.address), row.zone), row.plugin, counts)
 
 
 def _read(path: Path) -> str:
