@@ -1,4 +1,4 @@
-"""The recorded API cases (`apiserver/cases/api.json`, whose `about` explains the form), played on a `World`."""
+"""The recorded API cases (`api.json`, whose `about` explains the form, and `asked.json`), played on a `World`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from api_world import TOKEN, World, events
+from fairway.apiserver.api import as_yaml
 from fairway.apiserver.request import Response, WatchStream
 
-CASES = Path(__file__).parent / "apiserver" / "cases" / "api.json"
+CASES = Path(__file__).parent / "apiserver" / "cases"
+FILES = ("api.json", "asked.json")
 SKIPPED = {"protobuf-answers", "anonymous", "go-words", "controllers"}
 _ABSENT = object()
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -34,7 +36,7 @@ class Difference(NamedTuple):
 
 def load() -> list[dict[str, Any]]:
     """Cases that a server without anonymous access, in Python, is held to."""
-    cases = json.loads(CASES.read_text())["cases"]
+    cases = [case for name in FILES for case in json.loads((CASES / name).read_text())["cases"]]
     return [c for c in cases if not SKIPPED & {*c.get("needs", ()), *c.get("tags", ())}]
 
 
@@ -206,7 +208,7 @@ class Player:
         token = {"user": TOKEN, "none": None}.get(auth, auth.removeprefix("token:"))
         headers = {"User-Agent": "api-cases/1", "Accept": "application/json", **(request.get("headers") or {})}
         more = {
-            "query": {k: str(v) for k, v in (request.get("query") or {}).items()},
+            "query": {k: v if isinstance(v, list) else str(v) for k, v in (request.get("query") or {}).items()},
             "headers": headers,
             "token": token,
         }
@@ -219,6 +221,8 @@ class Player:
             answer.close()
             return self._compare(step, 200, {"content-type": [answer.content_type]} | _warnings(answer.headers), found)
         assert isinstance(answer, Response)
+        if answer.content_type == "application/yaml":
+            answer = as_yaml(answer)
         body: Any = answer.body.decode("utf-8", "replace")
         if body[:1] == "{":
             body = json.loads(body)

@@ -8,10 +8,11 @@ import yaml
 
 from fairway.apiserver import (
     accept,
-    discovery,
+    applying,
+    documents,
     errors,
-    exposition,
-    openapi,
+    identity,
+    managed,
     reading,
     reviews,
     routes,
@@ -19,30 +20,23 @@ from fairway.apiserver import (
     watching,
     writing,
 )
-from fairway.apiserver.bodies import media_type, object_of
+from fairway.apiserver.bodies import object_of
 from fairway.apiserver.context import Call, Server, decode, encode
 from fairway.apiserver.deleting import delete, delete_collection, options_of
+from fairway.apiserver.godurations import duration_error
+from fairway.apiserver.gotime import from_seconds
 from fairway.apiserver.kinds.base import Resource
 from fairway.apiserver.kinds.registry import REVIEWS
 from fairway.apiserver.managed import Manager
 from fairway.apiserver.options import flag, list_options, write_options
-from fairway.apiserver.request import Answer, Json, Request, Response, User
+from fairway.apiserver.request import Answer, Request, Response, User
 from fairway.apiserver.routes import Route
 from fairway.apiserver.tokens import Authenticator
-from fairway.apiserver.versions import VERSION
 from fairway.apiserver.writing import Update
 
 _log = logging.getLogger(__name__)
 _STREAMS = ("attach", "exec", "log", "portforward", "proxy")
 _ENDPOINTS_WARNING = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
-_HEALTH = ("/healthz", "/livez", "/readyz")
-_CHECKS = (
-    "ping",
-    "log",
-    "etcd",
-    "poststarthook/start-service-ip-repair-controllers",
-    "poststarthook/bootstrap-controller",
-)
 
 
 class Api:
@@ -57,14 +51,15 @@ class Api:
         try:
             answer = self._route(request)
         except errors.ApiError as error:
-            answer = _failure(error)
+            answer = _failure(error, request)
         except errors.PlainError as error:
-            answer = Response(error.code, error.text.encode(), "text/plain; charset=utf-8")
+            nosniff = (("X-Content-Type-Options", "nosniff"),)
+            answer = Response(error.code, error.text.encode(), "text/plain; charset=utf-8", nosniff)
         except RecursionError:
-            answer = _failure(errors.bad_request("the request is nested too deeply"))
+            answer = _failure(errors.bad_request("the request is nested too deeply"), request)
         except Exception:
             _log.exception("request failed method=%s path=%s", request.method, request.path)
-            answer = _failure(errors.internal("the server met an error of its own; its log has more"))
+            answer = _failure(errors.internal("the server met an error of its own; its log has more"), request)
         return _with_warnings(answer, request.warnings)
 
     # ---- who --------------------------------------------------------------------------------------------------
@@ -84,19 +79,31 @@ class Api:
     # ---- where ------------------------------------------------------------------------------------------------
     def _route(self, request: Request) -> Answer:
         path = request.path
+        if "timeout" in request.query:
+            self._check_timeout(request)
         route = routes.parse(path)
+        request.user = identity.impersonated(request) or request.user
+        identity.check(request, route)
         if route is None or not route.plural:
-            return self._special(request, path)
+            return documents.special(self.server, request)
         resource = self.server.registry.find(route.group, route.version, route.plural)
         if resource is None:
             return self._unknown(request, route)
         self._check_scope(resource, route)
         if resource.key == "endpoints" and resource.group == "" and request.method != "OPTIONS":
             request.warnings.append(_ENDPOINTS_WARNING)
+        if route.name in (".", "..") and request.method != "POST":
+            raise errors.bad_request(f"Name parameter invalid: \"{route.name}\": may not be '{route.name}'")
         call = Call(self.server, request, resource, route.namespace, self.server.env.now())
         if route.subresource:
             return self._subresource(call, route)
         return self._verb(call, route)
+
+    def _check_timeout(self, request: Request) -> None:
+        """The limit that a client gives itself; watches have another one and do not look at this."""
+        wrong = duration_error(request.first("timeout")) if request.first("timeout") else ""
+        if wrong and not flag(request, "watch"):
+            raise errors.bad_request(f"invalid timeout specified in the request URL - {wrong}")
 
     def _check_scope(self, resource: Resource, route: Route) -> None:
         if resource.namespaced and not route.namespace and route.name:
@@ -105,6 +112,8 @@ class Api:
             raise errors.unknown_resource()
 
     def _unknown(self, request: Request, route: Route) -> Answer:
+        if (route.group, route.version, route.plural) == ("", "v1", "bindings") and route.namespace:
+            return self._bindings(request, route)
         plurals = {p: (k, n) for p, k, n in REVIEWS.get(route.group, ())}
         if route.plural in plurals and route.version == "v1":
             return self._review(request, route, *plurals[route.plural])
@@ -112,115 +121,18 @@ class Api:
             raise errors.PlainError(404, "404 page not found\n")
         raise errors.unknown_resource()
 
-    def _special(self, request: Request, path: str) -> Answer:
-        if path.startswith(_HEALTH):
-            return self._health(request, path)
-        if path in ("/api", "/apis", "/api/", "/apis/"):
-            return self._groups(request, path.strip("/"))
-        if path.startswith("/openapi/v3"):
-            return self._openapi(path)
-        if path == "/openapi/v2":
-            return self._swagger(request)
-        if path == "/metrics":
-            return Response(200, exposition.metrics(self.server), exposition.MEDIA)
-        body = self._discovered(path.strip("/").split("/")) or self._single(path)
-        if body is None:
-            raise errors.PlainError(404, "404 page not found\n")
-        if request.method not in ("GET", "HEAD"):
+    def _bindings(self, request: Request, route: Route) -> Response:
+        if request.method != "POST" or route.name:
             raise errors.method_not_allowed()
-        return Response(200, encode(body))
-
-    def _discovered(self, parts: list[str]) -> Json | None:
-        """A group, or what a group version has."""
-        registry = self.server.registry
-        match parts:
-            case ["api", "v1"]:
-                return discovery.resource_list(registry, "", "v1")
-            case ["apis", group] if group in registry.groups():
-                return {"kind": "APIGroup", "apiVersion": "v1", **discovery.group(registry, group)}
-            case ["apis", group, version] if group in registry.groups():
-                if version not in registry.versions(group):
-                    raise errors.unknown_resource()
-                return discovery.resource_list(registry, group, version)
-        return None
-
-    def _single(self, path: str) -> Json | None:
-        """Documents that stand alone."""
-        match path:
-            case "/":
-                return self._paths()
-            case "/version":
-                return VERSION
-            case "/.well-known/openid-configuration":
-                return self._issuer()
-            case "/openid/v1/jwks":
-                return self.server.signer.keys()
-        return None
-
-    def _issuer(self) -> Json:
-        host, port = self.server.settings.advertise
-        return {
-            "issuer": self.server.signer.issuer,
-            "jwks_uri": f"https://{host}:{port}/openid/v1/jwks",
-            "response_types_supported": ["id_token"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
-        }
-
-    def _health(self, request: Request, path: str) -> Response:
-        root, _, check = path.strip("/").partition("/")
-        if f"/{root}" not in _HEALTH or (check and check not in _CHECKS):
-            raise errors.PlainError(404, "404 page not found\n")
-        text = "ok"
-        if "verbose" in request.query and not check:
-            text = "".join(f"[+]{c} ok\n" for c in _CHECKS) + f"{root} check passed\n"
-        return Response(200, text.encode(), "text/plain; charset=utf-8")
-
-    def _paths(self) -> Json:
-        registry = self.server.registry
-        paths = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/"]
-        for group in registry.groups():
-            paths += [f"/apis/{group}", *(f"/apis/{group}/{v}" for v in registry.versions(group))]
-        paths += [
-            *_HEALTH,
-            *(f"{h}/{c}" for h in _HEALTH for c in _CHECKS),
-            "/metrics",
-            "/openapi/v2",
-            "/openapi/v3",
-            "/openid/v1/jwks",
-            "/version",
-        ]
-        return {"paths": sorted(paths)}
-
-    def _groups(self, request: Request, root: str) -> Response:
-        registry = self.server.registry
-        version = discovery.wants_aggregated(request.headers.get("accept", ""))
-        if version:
-            names = [""] if root == "api" else registry.groups()
-            media = discovery.AGGREGATED if version == "v2" else discovery.AGGREGATED_BETA
-            return _tagged(request, encode(discovery.aggregated(registry, names, version)), media)
-        host, port = self.server.settings.advertise
-        body = discovery.api_versions(f"{host}:{port}") if root == "api" else discovery.group_list(registry)
-        return Response(200, encode(body))
-
-    def _openapi(self, path: str) -> Response:
-        custom = self.server.custom_documents()
-        rest = path.removeprefix("/openapi/v3").strip("/")
-        if not rest:
-            return Response(200, encode(openapi.index(custom)), "text/plain; charset=utf-8")
-        document = custom.get(rest) or openapi.document(rest)
-        if document is None:
-            raise errors.PlainError(404, "404 page not found\n")
-        return Response(200, document, "application/json")
-
-    def _swagger(self, request: Request) -> Response:
-        if openapi.GNOSTIC in request.headers.get("accept", ""):
-            return Response(200, openapi.empty_swagger(), openapi.GNOSTIC_ANSWER)
-        return Response(200, encode(openapi.swagger(self.server.custom_documents())))
+        pods = self.server.registry.find("", "v1", "pods")
+        assert pods is not None
+        return subresources.bindings(Call(self.server, request, pods, route.namespace, self.server.env.now()))
 
     # ---- reviews ----------------------------------------------------------------------------------------------
     def _review(self, request: Request, route: Route, kind: str, namespaced: bool) -> Response:
-        if request.method != "POST" or route.name:
+        if route.name:
+            raise errors.unknown_resource()
+        if request.method != "POST":
             raise errors.method_not_allowed()
         from fairway.apiserver.kinds.base import Strategy
         from fairway.apiserver.schema import builtin, kind_types
@@ -242,27 +154,34 @@ class Api:
         obj = object_of(request, resource, options.validation)
         obj.pop("status", None)
         now = self.server.env.now()
+        if namespaced:
+            writing.check_namespace(Call(self.server, request, resource, route.namespace, now), obj)
+        else:
+            obj["metadata"].pop("namespace", None)
+        manager = Manager(options.manager, "Update", api_version)
+        managed.record(obj, managed.updated(None, obj, resource.type, manager, from_seconds(now)))
         answer = reviews.review(kind, obj, request, now, self.authenticator)
         if kind == "SelfSubjectReview":
-            from fairway.apiserver.gotime import from_seconds
-
-            answer["metadata"]["creationTimestamp"] = from_seconds(now)
+            answer["metadata"] = {"creationTimestamp": from_seconds(now)}
         return Response(201, encode({"kind": kind, "apiVersion": api_version, **answer}))
 
     # ---- verbs ------------------------------------------------------------------------------------------------
     def _verb(self, call: Call, route: Route) -> Answer:
         method, request = call.request.method, call.request
         if not route.name:
-            if method in ("GET", "HEAD"):
+            if method == "GET":
                 return self._list(call, route)
             if method == "POST" and (route.namespace or not call.resource.namespaced):
                 return self._create(call)
             if method == "DELETE" and self._may_delete_many(call, route):
                 return self._delete_collection(call, route)
             raise errors.method_not_allowed()
-        if method in ("GET", "HEAD"):
+        if method == "GET":
             if route.watch:
                 return self._list(call, route)
+            if flag(request, "export"):
+                words = "the export parameter, deprecated since v1.14, is no longer supported"
+                raise errors.bad_request(words)
             return reading.get(call, route.name, accept.negotiate(request.headers.get("accept"), "get"))
         if method == "PUT":
             return self._replace(call, route.name)
@@ -303,22 +222,23 @@ class Api:
             obj = call.resource.to_storage(obj)
         return reading.one(call, encode(obj), shape, 201 if written.created else 200)
 
-    def _replace(self, call: Call, name: str, *, status: bool = False) -> Response:
+    def _replace(self, call: Call, name: str, part: str = "") -> Response:
         request, resource = call.request, call.resource
         shape = accept.negotiate(request.headers.get("accept"), "other")
         options = write_options(request, "UpdateOptions")
         call.dry_run = options.dry_run
         obj = object_of(request, resource, options.validation)
         resource.strategy.default(obj)
-        manager = Manager(options.manager, "Update", resource.api_version, "status" if status else "")
-        return self._written(call, writing.replace(call, obj, Update(name, options, status), manager), shape)
+        manager = Manager(options.manager, "Update", resource.api_version, part)
+        return self._written(call, writing.replace(call, obj, Update(name, options, part), manager), shape)
 
-    def _patch(self, call: Call, name: str, *, status: bool = False) -> Response:
+    def _patch(self, call: Call, name: str, part: str = "") -> Response:
         shape = accept.negotiate(call.request.headers.get("accept"), "other")
-        apply = media_type(call.request) == "application/apply-patch+yaml"
+        apply = writing.is_apply(call)
         options = write_options(call.request, "PatchOptions", apply=apply)
         call.dry_run = options.dry_run
-        return self._written(call, writing.patch(call, Update(name, options, status)), shape)
+        change = applying.apply if apply else writing.patch
+        return self._written(call, change(call, Update(name, options, part)), shape)
 
     def _delete(self, call: Call, name: str) -> Response:
         shape = accept.negotiate(call.request.headers.get("accept"), "other")
@@ -333,6 +253,7 @@ class Api:
         return Response(200, encode({**body, "details": {k: v for k, v in details.items() if v}}))
 
     def _delete_collection(self, call: Call, route: Route) -> Response:
+        shape = accept.negotiate(call.request.headers.get("accept"), "other")
         options = options_of(call.request, call.resource, many=True)
         call.dry_run = options.dry_run
         version = call.store.version
@@ -340,6 +261,7 @@ class Api:
         resource = call.resource
         head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version}
         meta = {"resourceVersion": str(version)}
+        reading.check_many(resource, shape)
         return Response(200, encode({**head, "metadata": meta, "items": deleted}))
 
     # ---- sub-resources ----------------------------------------------------------------------------------------
@@ -348,8 +270,8 @@ class Api:
         if name not in resource.subresources:
             call.request.warnings.clear()
             raise errors.unknown_resource()
-        if name == "status":
-            return self._status(call, route)
+        if name == "status" or name in resource.strategy.parts:
+            return self._part(call, route)
         if name in _STREAMS:
             return self._stream(call, route)
         methods, handler = subresources.HANDLERS.get(name, ((), None))
@@ -357,14 +279,18 @@ class Api:
             raise errors.method_not_allowed()
         return handler(call, route.name)
 
-    def _status(self, call: Call, route: Route) -> Answer:
-        match call.request.method:
-            case "GET" | "HEAD":
+    def _part(self, call: Call, route: Route) -> Answer:
+        """A sub-resource that is the object itself, of which a write changes one part."""
+        method, part = call.request.method, route.subresource
+        if part == "finalize" and method != "PUT":
+            raise errors.method_not_allowed()
+        match method:
+            case "GET":
                 return reading.get(call, route.name, accept.negotiate(call.request.headers.get("accept"), "get"))
             case "PUT":
-                return self._replace(call, route.name, status=True)
+                return self._replace(call, route.name, part)
             case "PATCH":
-                return self._patch(call, route.name, status=True)
+                return self._patch(call, route.name, part)
         raise errors.method_not_allowed()
 
     def _stream(self, call: Call, route: Route) -> Answer:
@@ -373,21 +299,11 @@ class Api:
         return open_stream(call, route)
 
 
-def _failure(error: errors.ApiError) -> Response:
+def _failure(error: errors.ApiError, request: Request) -> Response:
     headers: tuple[tuple[str, str], ...] = ()
     if error.details and error.details.get("retryAfterSeconds"):
         headers = (("Retry-After", str(error.details["retryAfterSeconds"])),)
-    return Response(error.code, encode(error.status()), "application/json", headers)
-
-
-def _tagged(request: Request, body: bytes, media: str) -> Response:
-    import hashlib
-
-    tag = '"' + hashlib.sha512(body).hexdigest().upper() + '"'
-    headers = (("ETag", tag), ("Vary", "Accept"), ("Cache-Control", "public"))
-    if request.headers.get("if-none-match") == tag:
-        return Response(304, b"", media, headers)
-    return Response(200, body, media, headers)
+    return Response(error.code, encode(error.status()), accept.of_error(request.headers.get("accept")), headers)
 
 
 def _with_warnings(answer: Answer, warnings: list[str]) -> Answer:
@@ -409,5 +325,20 @@ def quoted(text: str) -> str:
 
 def as_yaml(response: Response) -> Response:
     """A JSON answer as YAML, for clients that asked for it."""
-    text = yaml.safe_dump(decode(response.body), default_flow_style=False, allow_unicode=True)
+    text = yaml.dump(decode(response.body), Dumper=_Dumper, default_flow_style=False, allow_unicode=True)
     return response._replace(body=text.encode(), content_type="application/yaml")
+
+
+class _Dumper(yaml.CSafeDumper):
+    """YAML as sigs.k8s.io/yaml writes it: what would be read as no string is in double quotes, lines are lines."""
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    tag: str = dumper.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    if tag != "tag:yaml.org,2002:str" or text in ("y", "Y", "n", "N"):
+        style = '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _text)

@@ -25,6 +25,11 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
 
 
+def patch_type(request: Request) -> str:
+    """The media type of a patch, for which upper case is another one."""
+    return request.headers.get("content-type", "").split(";", 1)[0]
+
+
 def go_kind(api_version: str, kind: str) -> str:
     """Go's text of a GroupVersionKind."""
     group, _, version = api_version.rpartition("/")
@@ -35,8 +40,8 @@ def parse(request: Request, kind: str = "") -> Any:
     """The raw document; `kind` is what an error says was wanted."""
     media = media_type(request) or JSON
     if media == PROTOBUF:
-        return _protobuf(request.body)
-    if media not in (JSON, YAML, "application/apply-patch+yaml"):
+        return _protobuf(request.body, kind)
+    if media not in (JSON, YAML):
         raise errors.unsupported_media(_UNSUPPORTED)
     try:
         return parse_yaml(request.body) if media != JSON else decode.parse_json(request.body)
@@ -75,7 +80,7 @@ def parse_yaml(body: bytes) -> Any:
     if body.lstrip()[:1] == b"{":
         return decode.parse_json(body)
     try:
-        loaded = yaml.load(body, _Loader)  # noqa: S506 - a safe loader without times
+        loaded = next(iter(yaml.load_all(body, _Loader)), None)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise YamlError(_yaml_words(error)) from None
     return _json_keys(loaded)
@@ -100,7 +105,7 @@ def doubled_keys(body: bytes) -> list[str]:
     if body.lstrip()[:1] == b"{":
         return []
     out: list[str] = []
-    nodes = [yaml.compose(body, yaml.CSafeLoader)]
+    nodes = [next(iter(yaml.compose_all(body, yaml.CSafeLoader)), None)]
     while nodes:
         node = nodes.pop()
         if isinstance(node, yaml.SequenceNode):
@@ -135,11 +140,14 @@ def _key(key: Any) -> str:
     return str(key)
 
 
-def _protobuf(body: bytes) -> Json:
+def _protobuf(body: bytes, kind: str) -> Json:
     try:
         return protobuf.decode_object(body, message_of)
     except protobuf.ProtobufError as error:
-        raise errors.bad_request(f"couldn't get version/kind; {error}") from None
+        wanted = (
+            f"the object provided is unrecognized (must be of type {kind}): " if kind else "couldn't get version/kind; "
+        )
+        raise errors.bad_request(f"{wanted}{error}{_excerpt(body, kind)}") from None
 
 
 def object_of(request: Request, resource: Resource, validation: str) -> Json:
@@ -154,7 +162,7 @@ def object_of(request: Request, resource: Resource, validation: str) -> Json:
             '{ APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
             f"{_excerpt(request.body, resource.kind)}"
         )
-    check_kind(raw, resource)
+    check_kind(raw, resource, request.body)
     found = Strict(validation)
     if media_type(request) == YAML and validation != "Ignore":
         found.doubled = doubled_keys(request.body)
@@ -165,29 +173,71 @@ def object_of(request: Request, resource: Resource, validation: str) -> Json:
     return obj
 
 
-def check_kind(raw: Json, resource: Resource) -> None:
+def check_kind(raw: Json, resource: Resource, body: bytes = b"") -> None:
     """The document must say nothing about its kind, or the right thing."""
+    head = f"the object provided is unrecognized (must be of type {resource.kind}): "
+    for what in ("apiVersion", "kind"):
+        if not isinstance(raw.get(what), str | None):
+            told = f"json: cannot unmarshal {decode.json_name(raw[what])} into Go struct field .{what} of type string"
+            raise errors.bad_request(f"{head}{_UNTYPED}{told}{_excerpt(body, resource.kind)}")
     api_version, kind = raw.get("apiVersion") or resource.api_version, raw.get("kind") or resource.kind
-    if not isinstance(api_version, str) or not isinstance(kind, str):
-        what = "apiVersion" if not isinstance(api_version, str) else "kind"
-        raise errors.bad_request(
-            f"{_UNTYPED}json: cannot unmarshal {decode.json_name(raw[what])} into Go struct field .{what} of type "
-            "string"
-        )
+    if api_version.count("/") > 1:
+        told = f"unexpected GroupVersion string: {api_version}"
+        raise errors.bad_request(f"{head}{told}{_excerpt(body, resource.kind)}")
+    api_version = api_version.removeprefix("/")
     if (api_version, kind) == (resource.api_version, resource.kind):
         return
     version = api_version.rpartition("/")[2]
     head = f"{kind} in version {quote(version)} cannot be handled as a {resource.kind}: "
-    group = api_version.rpartition("/")[0]
-    if kind == resource.kind and group == resource.group:
+    if kind == resource.kind and (_is_known(api_version, kind) or _is_version_of(api_version, resource)):
         raise errors.bad_request(
             f"the API version in the data ({api_version}) does not match the expected API version "
             f"({resource.api_version})"
         )
-    if (api_version, kind) in kind_types():
+    if _is_known(api_version, kind):
         hub = "core" if not resource.group else resource.group.split(".")[0]
-        raise errors.bad_request(f"{head}converting (v1.{kind}) to ({hub}.{resource.kind}): unknown conversion")
+        raise errors.bad_request(f"{head}converting ({version}.{kind}) to ({hub}.{resource.kind}): unknown conversion")
     raise errors.bad_request(f"{head}no kind {quote(kind)} is registered for version {quote(api_version)}")
+
+
+def _is_version_of(api_version: str, resource: Resource) -> bool:
+    """A definition may have versions that nobody knows beforehand."""
+    return resource.custom and api_version.rpartition("/")[0] == resource.group
+
+
+# What kube-apiserver can still read, though it serves it no more, and what it reads on other paths (k8s.io/api).
+_OLDER: dict[str, str] = {
+    "authentication.k8s.io/v1beta1": "SelfSubjectReview TokenReview",
+    "authorization.k8s.io/v1beta1": (
+        "LocalSubjectAccessReview SelfSubjectAccessReview SelfSubjectRulesReview SubjectAccessReview"
+    ),
+    "apps/v1beta1": "ControllerRevision Deployment Scale StatefulSet",
+    "apps/v1beta2": "ControllerRevision DaemonSet Deployment ReplicaSet Scale StatefulSet",
+    "batch/v1beta1": "CronJob",
+    "coordination.k8s.io/v1beta1": "Lease LeaseCandidate",
+    "discovery.k8s.io/v1beta1": "EndpointSlice",
+    "events.k8s.io/v1beta1": "Event",
+    "extensions/v1beta1": "DaemonSet Deployment Ingress NetworkPolicy ReplicaSet Scale",
+    "networking.k8s.io/v1beta1": "IPAddress Ingress IngressClass ServiceCIDR",
+    "policy/v1beta1": "Eviction PodDisruptionBudget",
+    "rbac.authorization.k8s.io/v1alpha1": "ClusterRole ClusterRoleBinding Role RoleBinding",
+    "rbac.authorization.k8s.io/v1beta1": "ClusterRole ClusterRoleBinding Role RoleBinding",
+    "v1": (
+        "APIGroup APIGroupList APIResourceList APIVersions Binding ComponentStatus LimitRange List NodeProxyOptions "
+        "PodAttachOptions PodExecOptions PodLogOptions PodPortForwardOptions PodProxyOptions PodTemplate "
+        "RangeAllocation ResourceQuota SerializedReference ServiceProxyOptions Status WatchEvent"
+    ),
+}
+
+
+def _is_known(api_version: str, kind: str) -> bool:
+    """Whether the real server has a Go type for it."""
+    if api_version.startswith(("apiextensions.", "apiregistration.")):
+        return False
+    known = kind_types()
+    if (api_version, kind) in known or (api_version, kind.removesuffix("List")) in known:
+        return True
+    return kind in _OLDER.get(api_version, "").split()
 
 
 class Strict:

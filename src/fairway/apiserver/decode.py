@@ -225,6 +225,8 @@ def parse_json(body: bytes) -> Any:
 def _go_words(body: bytes, otherwise: str) -> str:
     """Go's words for the first syntax error, as far as Python's decoder tells where it is."""
     text = body.decode("utf-8", "replace")
+    if text.startswith("\ufeff"):  # Go looks at bytes
+        return "invalid character 'ï' looking for beginning of value"
     try:
         json.loads(text)
     except json.JSONDecodeError as error:

@@ -8,7 +8,7 @@ from fairway.apiserver import bodies, decode, errors, gotime
 from fairway.apiserver.context import Call
 from fairway.apiserver.context import decode as load
 from fairway.apiserver.kinds.base import Resource
-from fairway.apiserver.options import DeleteOptions, ListOptions, delete_options
+from fairway.apiserver.options import DeleteOptions, ListOptions, delete_options, queried_delete_options
 from fairway.apiserver.reading import prefix_of, selection
 from fairway.apiserver.request import Json, Request
 from fairway.apiserver.schema import builtin
@@ -16,24 +16,21 @@ from fairway.apiserver.writing import Written
 
 
 def options_of(request: Request, resource: Resource, *, many: bool = False) -> DeleteOptions:
-    """DeleteOptions from the body and the query."""
-    body: Json = {}
-    if request.body:
-        raw: Any = bodies.parse(request)
-        if not isinstance(raw, dict):
-            raise errors.bad_request("couldn't get version/kind; json parse error: expected an object")
-        kind, api_version = raw.get("kind") or "DeleteOptions", raw.get("apiVersion") or ""
-        if kind != "DeleteOptions":
-            raise errors.bad_request(f'no kind "{kind}" is registered for version "{api_version or "meta.k8s.io/v1"}"')
-        document = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
-        try:
-            body = decode.Decoder().decode(document, builtin("meta.DeleteOptions"))
-        except decode.TypeMismatch as error:
-            head = (
-                "" if many else f'DeleteOptions in version "{resource.version}" cannot be handled as a DeleteOptions: '
-            )
-            raise errors.bad_request(f"{head}{error}") from None
-    return delete_options(request, body)
+    """DeleteOptions from the body, or else from the query."""
+    if not request.body:
+        return queried_delete_options(request)
+    raw: Any = bodies.parse(request)
+    if not isinstance(raw, dict):
+        raise errors.bad_request("couldn't get version/kind; json parse error: expected an object")
+    kind, api_version = raw.get("kind") or "DeleteOptions", raw.get("apiVersion") or ""
+    if kind != "DeleteOptions":
+        raise errors.bad_request(f'no kind "{kind}" is registered for version "{api_version or "meta.k8s.io/v1"}"')
+    document = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
+    try:
+        return delete_options(decode.Decoder().decode(document, builtin("meta.DeleteOptions")))
+    except decode.TypeMismatch as error:
+        head = "" if many else f'DeleteOptions in version "{resource.version}" cannot be handled as a DeleteOptions: '
+        raise errors.bad_request(f"{head}{error}") from None
 
 
 def check_preconditions(call: Call, obj: Json, options: DeleteOptions, name: str) -> None:
@@ -72,8 +69,13 @@ def delete(call: Call, name: str, options: DeleteOptions) -> tuple[Written, bool
     obj = call.server.read(resource, call.key(name))
     if obj is None:
         raise errors.not_found(resource.plural, resource.group, name)
+    if resource.kind == "Namespace" and name in _IMMORTAL:
+        raise errors.forbidden("namespaces", "", name, "this namespace may not be deleted")
     check_preconditions(call, obj, options, name)
     return _delete(call, obj, options)
+
+
+_IMMORTAL = ("default", "kube-public", "kube-system")
 
 
 def _delete(call: Call, obj: Json, options: DeleteOptions) -> tuple[Written, bool]:

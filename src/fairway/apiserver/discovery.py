@@ -12,7 +12,6 @@ from fairway.apiserver.kinds.registry import REVIEWS, Registry
 from fairway.apiserver.request import Json
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-AGGREGATED_BETA = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
 
 _UPDATES = ("get", "patch", "update")
 # Sub-resources whose kind is not the resource's own: (group, version, kind), verbs.
@@ -143,7 +142,7 @@ def _aggregated_resources(registry: Registry, name: str, version: str) -> list[J
     return list(main.values())
 
 
-def aggregated(registry: Registry, names: list[str], version: str) -> Json:
+def aggregated(registry: Registry, names: list[str]) -> Json:
     """APIGroupDiscoveryList of the groups named."""
     items: list[Json] = []
     for name in names:
@@ -154,20 +153,7 @@ def aggregated(registry: Registry, names: list[str], version: str) -> Json:
         items.append({"metadata": {"name": name} if name else {}, "versions": versions})
     return {
         "kind": "APIGroupDiscoveryList",
-        "apiVersion": f"apidiscovery.k8s.io/{version}",
+        "apiVersion": "apidiscovery.k8s.io/v2",
         "metadata": {},
         "items": items,
     }
-
-
-def wants_aggregated(accept: str) -> str:
-    """v2, v2beta1 or nothing: what the client asks for first."""
-    for clause in accept.replace(" ", "").split(","):
-        if "as=APIGroupDiscoveryList" in clause and "g=apidiscovery.k8s.io" in clause:
-            if "v=v2beta1" in clause:
-                return "v2beta1"
-            if "v=v2" in clause:
-                return "v2"
-        elif clause.startswith(("application/json", "*/*")):
-            return ""
-    return ""

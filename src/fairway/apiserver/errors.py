@@ -121,7 +121,8 @@ def too_large_version(asked: int, current: int) -> ApiError:
 
 
 def forbidden(resource: str, group: str, name: str, why: str) -> ApiError:
-    message = f'{qualified(resource, group)} "{name}" is forbidden: {why}'
+    shown = f'{qualified(resource, group)} "{name}"' if name else qualified(resource, group)
+    message = f"{shown} is forbidden: {why}"
     return ApiError(403, "Forbidden", message, _details(name, group, resource))
 
 

@@ -35,9 +35,20 @@ _WORDS = {
 }
 
 
+_ESCAPES = dict(zip('\a\b\f\n\r\t\v"\\', (f"\\{c}" for c in 'abfnrtv"\\'), strict=True))
+
+
 def quote(text: str) -> str:
-    """As Go's strconv.Quote: JSON's escapes are the same for all that matters here."""
-    return json.dumps(text, ensure_ascii=False)
+    """As Go's strconv.Quote."""
+    if text.isalnum():
+        return f'"{text}"'
+    return '"' + "".join(_ESCAPES.get(c) or (c if c.isprintable() else _escaped(ord(c))) for c in text) + '"'
+
+
+def _escaped(code: int) -> str:
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def show(value: Any) -> str:

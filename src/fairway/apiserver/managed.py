@@ -6,6 +6,7 @@ sigs.k8s.io/structured-merge-diff's Updater (KEP-555).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from fairway.apiserver import fieldsets
@@ -73,16 +74,20 @@ def read(entries: Any) -> Owners:
     return out
 
 
-def write(owners: Owners) -> list[Json]:
+def write(owners: Iterable[tuple[Manager, Owned]]) -> list[Json]:
     """Applies first, then by time, as upstream sorts them."""
-    keys = sorted(owners, key=lambda m: (m.operation != "Apply", owners[m].time, m.name, m.version, m.subresource))
+
+    def order(row: tuple[Manager, Owned]) -> tuple[bool, str, str, str, str]:
+        key, owned = row
+        return (key.operation != "Apply", owned.time, key.name, key.version, key.subresource)
+
     out: list[Json] = []
-    for key in keys:
+    for key, owned in sorted(owners, key=order):
         entry: Json = {"manager": key.name, "operation": key.operation, "apiVersion": key.version}
-        if owners[key].time:
-            entry["time"] = owners[key].time
+        if owned.time:
+            entry["time"] = owned.time
         entry["fieldsType"] = "FieldsV1"
-        entry["fieldsV1"] = fieldsets.encode(owners[key].fields)
+        entry["fieldsV1"] = fieldsets.encode(owned.fields)
         if key.subresource:
             entry["subresource"] = key.subresource
         out.append(entry)
@@ -188,7 +193,7 @@ def updated(
     if old is not None and not owners:
         return []
     before = bare(old) if old is not None else zero(node)
-    return write(_folded(_taken(_Change(before, bare(new), node), owners, manager, now, reset)))
+    return write(_folded(_taken(_Change(before, bare(new), node), owners, manager, now, reset)).items())
 
 
 def _given_or_live(old: Json | None, new: Json, manager: Manager) -> Owners:
@@ -203,16 +208,16 @@ def _given_or_live(old: Json | None, new: Json, manager: Manager) -> Owners:
 
 
 def _taken(change: _Change, owners: Owners, manager: Manager, now: str, reset: tuple[Path, ...]) -> Owners:
-    """The owners after a manager made a change."""
+    """The owners after a manager made a change. Its time is that of the last change in which it took a field."""
     update = _update(change, owners, manager, force=True)
-    mine = owners.get(manager, Owned(frozenset(), "")).fields
-    fields = (mine - update.compared.removed) | update.compared.modified | update.compared.added
-    fields = _without(fields, reset)
+    mine = owners.get(manager, Owned(frozenset(), ""))
+    changed = update.compared.modified | update.compared.added
+    taken = _without(changed, reset)
+    fields = (mine.fields - update.compared.removed - changed) | taken
     out = dict(update.owners)
     out.pop(manager, None)
     if fields:
-        time = owners[manager].time if manager in owners and owners[manager].fields == fields else now
-        out[manager] = Owned(fields, time)
+        out[manager] = Owned(fields, now if taken else mine.time)
     return out
 
 
@@ -255,13 +260,14 @@ def apply(live: Json, config: Json, node: TypeNode, manager: Manager, options: A
     last = owners.get(manager)
     named = fieldsets.to_set(config, node)
     mine = _without(named, options.reset)
-    time = last.time if last is not None and last.fields == mine else options.now
-    owners[manager] = Owned(mine, time)
+    owners[manager] = Owned(mine, last.time if last is not None else "")
     if last is not None:
         merged = _prune(merged, node, last.fields, named.union(*(o.fields for o in owners.values())))
     change = _Change(live, merged, node)
     update = _update(change, owners, manager, force=options.force, allowed=options.allowed)
-    return Applied(merged, write(update.owners))
+    if not update.compared.same() and manager in update.owners:
+        update.owners[manager] = Owned(mine, options.now)
+    return Applied(merged, write(update.owners.items()))
 
 
 class ApplyOptions(NamedTuple):

@@ -28,7 +28,7 @@ class WriteOptions(NamedTuple):
 
 
 def _dry_run_errors(values: list[str]) -> list[FieldError]:
-    return [unsupported("dryRun", values, ("All",))] if values and values != ["All"] else []
+    return [unsupported("dryRun", values, ("All",))] if any(v != "All" for v in values) else []
 
 
 def _manager_errors(manager: str) -> list[FieldError]:
@@ -162,7 +162,7 @@ def _watch_errors(options: ListOptions) -> list[FieldError]:
 
 
 class DeleteOptions(NamedTuple):
-    """From the body and the query together."""
+    """Of delete and deletecollection."""
 
     dry_run: bool
     grace: int | None
@@ -171,15 +171,21 @@ class DeleteOptions(NamedTuple):
     version: str
 
 
-def delete_options(request: Request, body: Json) -> DeleteOptions:
-    dry = body.get("dryRun") or request.query.get("dryRun", [])
-    grace = body.get("gracePeriodSeconds")
-    if grace is None and "gracePeriodSeconds" in request.query:
-        grace = _integer(request, "gracePeriodSeconds")
-    propagation = body.get("propagationPolicy") or request.first("propagationPolicy")
-    orphan = body.get("orphanDependents")
-    if orphan is None and "orphanDependents" in request.query:
-        orphan = flag(request, "orphanDependents")
+def queried_delete_options(request: Request) -> DeleteOptions:
+    """Of a request without a body: with one, the query does not count."""
+    query = request.query
+    body: Json = {"dryRun": query.get("dryRun"), "propagationPolicy": request.first("propagationPolicy")}
+    if "gracePeriodSeconds" in query:
+        body["gracePeriodSeconds"] = _integer(request, "gracePeriodSeconds")
+    if "orphanDependents" in query:
+        body["orphanDependents"] = flag(request, "orphanDependents")
+    return delete_options(body)
+
+
+def delete_options(body: Json) -> DeleteOptions:
+    """Of a document; raises ApiError for what cannot be."""
+    dry, grace = body.get("dryRun") or [], body.get("gracePeriodSeconds")
+    propagation, orphan = body.get("propagationPolicy") or "", body.get("orphanDependents")
     found: list[FieldError] = []
     if propagation and orphan is not None:
         found.append(

@@ -331,3 +331,22 @@ def go_map(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+def go_ordered(value: Any, patch: Any) -> Any:
+    """A patched document with its keys as Go's patch library leaves them: sorted in every object that it opened."""
+    if isinstance(patch, list):
+        return go_ordered(value, _opened(patch)) if all(isinstance(o, dict) for o in patch) else value
+    if not isinstance(value, dict) or not isinstance(patch, dict):
+        return value
+    return {k: go_ordered(value[k], patch[k]) if k in patch else value[k] for k in sorted(value)}
+
+
+def _opened(operations: list[Json]) -> Json:
+    """The objects that a JSON patch looks into."""
+    out: Json = {}
+    for operation in operations:
+        at = out
+        for step in _steps(str(operation.get("path", "")))[:-1]:
+            at = at.setdefault(step, {})
+    return out

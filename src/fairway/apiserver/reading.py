@@ -104,8 +104,21 @@ def one(call: Call, data: bytes, shape: Shape, code: int = 200) -> Response:
             **table,
         }
         return Response(code, encode(table), shape.content_type)
+    if shape.many:
+        raise _wrong_number(resource, "PartialObjectMetadataList", "not a list", resource.kind)
     body = {"kind": "PartialObjectMetadata", "apiVersion": shape.version, "metadata": obj["metadata"]}
     return Response(code, encode(body), shape.content_type)
+
+
+def _wrong_number(resource: Resource, asked: str, what: str, kind: str) -> errors.ApiError:
+    go_type = f"*{resource.group.split('.')[0] or 'core'}.{kind}"
+    return errors.not_acceptable(f"you requested {asked}, but the requested object is {what} ({go_type})")
+
+
+def check_many(resource: Resource, shape: Shape) -> None:
+    """A list cannot be shown as one object."""
+    if shape.form is Form.PARTIAL and not shape.many:
+        raise _wrong_number(resource, "PartialObjectMetadata", "a list", f"{resource.kind}List")
 
 
 def render(resource: Resource, data: bytes) -> bytes:
@@ -128,7 +141,7 @@ def check_version(text: str, current: int, verb: str) -> int | None:
         return None
     if not text.isdigit():
         word = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-        raise errors.plain_internal(word) if verb == "watch" else errors.bad_request(word)
+        raise errors.bad_request(word) if verb == "list" else errors.plain_internal(word)
     if int(text) > current and verb != "watch":
         raise errors.too_large_version(int(text), current)
     return int(text)
@@ -222,6 +235,7 @@ def _cut(entries: list[tuple[str, Entry]], limit: int, version: int, chosen: Sel
 
 def list_objects(call: Call, options: ListOptions, shape: Shape, namespace: str, name: str = "") -> Response:
     resource = call.resource
+    check_many(resource, shape)
     page = _page(call, options, selection(resource, options), namespace)
     meta: Json = {"resourceVersion": str(page.version)}
     if page.token:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fairway.apiserver import errors
-from fairway.apiserver.fielderrors import invalid
+from fairway.apiserver.fielderrors import FieldError, invalid, quote
+from fairway.apiserver.identity import is_open, is_powerful
 from fairway.apiserver.request import Json, Request
 
 if TYPE_CHECKING:
@@ -25,19 +26,14 @@ def review(kind: str, obj: Json, request: Request, now: float, authenticator: Au
     _check(kind, spec, obj)
     user = request.user.name if kind == "SelfSubjectAccessReview" else spec.get("user", "")
     groups = request.user.groups if kind == "SelfSubjectAccessReview" else tuple(spec.get("groups") or ())
-    status: Json = {"allowed": _allowed(user, groups)}
+    path = (spec.get("nonResourceAttributes") or {}).get("path", "")
+    known = {"system:authenticated", "system:unauthenticated"} & set(groups)
+    status: Json = {"allowed": is_powerful(user, groups) or bool(path and known and is_open(path))}
     return {**obj, "status": status}
 
 
-def _allowed(user: str, groups: tuple[str, ...]) -> bool:
-    """Known are the admins and the cluster's own components and accounts."""
-    if user == "system:anonymous" or "system:unauthenticated" in groups:
-        return False
-    return "system:masters" in groups or user == "admin" or user.startswith("system:")
-
-
 def _check(kind: str, spec: Json, obj: Json) -> None:
-    found = []
+    found = _metadata_errors(kind, obj["metadata"])
     resource, other = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
     if resource is not None and other is not None:
         shown = {"Path": other.get("path", ""), "Verb": other.get("verb", "")}
@@ -49,6 +45,9 @@ def _check(kind: str, spec: Json, obj: Json) -> None:
         found.append(invalid("spec.resourceAttributes", None, words))
     if kind != "SelfSubjectAccessReview" and not spec.get("user") and not spec.get("groups"):
         found.append(invalid("spec.user", "", "at least one of user or group must be specified"))
+    if kind == "LocalSubjectAccessReview" and other is not None and resource is None:
+        shown = {"Path": other.get("path", ""), "Verb": other.get("verb", "")}
+        found.append(invalid("spec.nonResourceAttributes", shown, "disallowed on this kind of request"))
     if kind == "LocalSubjectAccessReview" and resource is not None:
         namespace = (obj.get("metadata") or {}).get("namespace", "")
         if resource.get("namespace", "") != namespace:
@@ -62,18 +61,32 @@ def _check(kind: str, spec: Json, obj: Json) -> None:
         raise error
 
 
+def _metadata_errors(kind: str, metadata: Json) -> list[FieldError]:
+    """A question has no name."""
+    local = kind == "LocalSubjectAccessReview"
+    if not metadata.keys() - {"managedFields", "namespace" if local else ""}:
+        return []
+    return [invalid("metadata", metadata, f"must be empty{' except for namespace' if local else ''}")]
+
+
 def _token(spec: Json, now: float, authenticator: Authenticator) -> Json:
     token = spec.get("token", "")
     if not token:
         raise errors.bad_request("token is required for TokenReview in authentication")
     audiences = tuple(spec.get("audiences") or ())
     user = authenticator.token(token, now, audiences)
+    meant = authenticator.audiences(token)
     if user is None:
-        return {"user": {}, "error": "[invalid bearer token, token lookup failed]"}
-    out: Json = {"authenticated": True, "user": user.info()}
-    if audiences:
-        out["audiences"] = list(audiences)
-    return out
+        return {"user": {}, "error": _why(token, meant, audiences or (authenticator.issuer,))}
+    shown = [a for a in audiences if a in meant] if audiences else [authenticator.issuer]
+    return {"authenticated": True, "user": user.info(), "audiences": shown}
+
+
+def _why(token: str, meant: tuple[str, ...], wanted: tuple[str, ...]) -> str:
+    if meant and not set(meant) & set(wanted):
+        texts = ["[" + " ".join(map(quote, names)) + "]" for names in (meant, wanted)]
+        return f"[invalid bearer token, token audiences {texts[0]} is invalid for the target audiences {texts[1]}]"
+    return "invalid bearer token" if "." in token else "[invalid bearer token, token lookup failed]"
 
 
 def _rules(spec: Json) -> Json:

@@ -86,6 +86,17 @@ class Authenticator:
                 return entry.user
         return self._service_account(text, now, audiences)
 
+    @property
+    def issuer(self) -> str:
+        return self._signer.issuer
+
+    def audiences(self, text: str) -> tuple[str, ...]:
+        """Whom a token of ours is meant for, valid or not; everybody's that never ends are meant for the server."""
+        claims = self._signer.verify(text)
+        if claims is not None:
+            return tuple(claims.get("aud") or ())
+        return (self.issuer,) if any(hmac.compare_digest(s.token.encode(), text.encode()) for s in self._static) else ()
+
     def _service_account(self, text: str, now: float, audiences: tuple[str, ...]) -> User | None:
         claims = self._signer.verify(text)
         if claims is None or not claims.get("nbf", 0) <= now + 1 or now >= claims.get("exp", 0):

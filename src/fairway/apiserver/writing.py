@@ -1,11 +1,10 @@
-"""create, update, patch and apply: the order of checks, allocation and storage that the real server's registry has."""
+"""create, update and patch: the order of checks, allocation and storage that the real server's registry has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fairway.apiserver import bodies, decode, errors, fieldsets, lastapplied, managed, patches
+from fairway.apiserver import bodies, decode, errors, fieldsets, managed, patches
 from fairway.apiserver.context import Call, encode
 from fairway.apiserver.context import decode as load
 from fairway.apiserver.fielderrors import FieldError, invalid
@@ -13,7 +12,6 @@ from fairway.apiserver.kinds.base import Resource, validate_meta, validate_meta_
 from fairway.apiserver.managed import Manager
 from fairway.apiserver.options import WriteOptions
 from fairway.apiserver.request import Json
-from fairway.apiserver.schema import zero
 from fairway.apiserver.store import Entry
 
 _PATCH_TYPES = (
@@ -87,10 +85,10 @@ def create(call: Call, obj: Json, *, manager: Manager | None = None) -> Written:
         for name in _NOT_YET:
             obj["metadata"].pop(name, None)
         managed.record(obj, managed.updated(None, obj, resource.type, manager, call.time, resource.strategy.reset))
-    return _create_prepared(call, obj)
+    return create_prepared(call, obj)
 
 
-def _create_prepared(call: Call, obj: Json) -> Written:
+def create_prepared(call: Call, obj: Json) -> Written:
     resource, strategy, meta = call.resource, call.resource.strategy, obj["metadata"]
     check_living(call, meta.get("name", ""))
     strategy.admit(call, obj, None)
@@ -149,11 +147,11 @@ class Update(NamedTuple):
 
     name: str
     options: WriteOptions
-    status: bool = False  # the status sub-resource
-    uid: str = ""  # a precondition
+    subresource: str = ""
 
-
-Change = Callable[[Json], Json]
+    @property
+    def status(self) -> bool:
+        return self.subresource == "status"
 
 
 def current(call: Call, name: str) -> tuple[Entry, Json] | None:
@@ -167,23 +165,27 @@ def current(call: Call, name: str) -> tuple[Entry, Json] | None:
 def replace(call: Call, obj: Json, update: Update, manager: Manager) -> Written:
     """PUT."""
     resource = call.resource
-    meta = obj["metadata"]
     check_namespace(call, obj)
     check_name(obj, update.name)
     found = current(call, update.name)
     if found is None:
         return _create_by_put(call, obj, update, manager)
     entry, old = found
-    uid = meta.get("uid")
-    if uid and uid != old["metadata"].get("uid"):
-        why = (
-            f"StorageError: invalid object, Code: 4, Key: {_etcd_key(call, update.name)}, ResourceVersion: 0, "
-            f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: "
-            f"{old['metadata'].get('uid')}"
-        )
-        raise errors.conflict(resource.plural, resource.group, update.name, why)
-    managed.record(obj, managed.updated(old, obj, resource.type, manager, call.time, _reset(call, update)))
+    check_uid(call, obj, old, update.name)
+    managed.record(obj, managed.updated(old, obj, resource.type, manager, call.time, reset(call, update)))
     return finish(call, obj, entry, old, update)
+
+
+def check_uid(call: Call, obj: Json, old: Json, name: str) -> None:
+    """A uid that a client sends is a precondition."""
+    uid, found = obj["metadata"].get("uid"), old["metadata"].get("uid")
+    if not uid or uid == found:
+        return
+    why = (
+        f"StorageError: invalid object, Code: 4, Key: {_etcd_key(call, name)}, ResourceVersion: 0, "
+        f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
+    )
+    raise errors.conflict(call.resource.plural, call.resource.group, name, why)
 
 
 _ETCD_FOLDERS = {
@@ -206,7 +208,7 @@ def _etcd_key(call: Call, name: str) -> str:
 def _create_by_put(call: Call, obj: Json, update: Update, manager: Manager) -> Written:
     resource = call.resource
     meta = obj["metadata"]
-    if not resource.strategy.creates_on_update or update.status:
+    if not resource.strategy.creates_on_update:
         raise errors.not_found(resource.plural, resource.group, update.name)
     if meta.get("uid"):
         why = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: "
@@ -216,8 +218,11 @@ def _create_by_put(call: Call, obj: Json, update: Update, manager: Manager) -> W
     return create(call, obj, manager=manager)
 
 
-def _reset(call: Call, update: Update) -> tuple[fieldsets.Path, ...]:
-    return call.resource.strategy.status_reset() if update.status else call.resource.strategy.reset
+def reset(call: Call, update: Update) -> tuple[fieldsets.Path, ...]:
+    strategy = call.resource.strategy
+    if update.status:
+        return strategy.status_reset()
+    return strategy.other_reset(update.subresource) if update.subresource else strategy.reset
 
 
 def finish(call: Call, obj: Json, entry: Entry, old: Json, update: Update) -> Written:
@@ -226,7 +231,7 @@ def finish(call: Call, obj: Json, entry: Entry, old: Json, update: Update) -> Wr
     meta, was = obj["metadata"], old["metadata"]
     given = meta.get("resourceVersion")
     if given in (None, "", "0"):
-        if strategy.needs_version and not update.status:
+        if strategy.needs_version and not update.subresource:
             error = invalid("metadata.resourceVersion", 0, "must be specified for an update")
             raise errors.invalid(resource.plural, resource.group, update.name, [error])
     elif not given.isdigit():
@@ -237,6 +242,9 @@ def finish(call: Call, obj: Json, entry: Entry, old: Json, update: Update) -> Wr
     if update.status:
         strategy.prepare_status(call, obj, old)
         errs = validate_meta_update(resource, obj, old) + strategy.validate_status(call, obj, old)
+    elif update.subresource in strategy.parts:
+        strategy.prepare_part(call, obj, old, update.subresource)
+        errs = validate_meta_update(resource, obj, old) + strategy.validate_part(call, obj, old, update.subresource)
     else:
         strategy.admit(call, obj, old)
         strategy.begin_update(call, obj, old)
@@ -270,9 +278,20 @@ def _store_update(call: Call, obj: Json, old: Json, update: Update) -> Written:
             call.server.remove(call.resource.key, call.key(update.name), obj, call.now)
             call.resource.strategy.after_delete(call, obj)
         return Written(obj)
+    if _only_times_differ(obj, old):
+        obj["metadata"]["managedFields"] = old["metadata"]["managedFields"]
     if call.dry_run or obj == old:
         return Written(obj)
     return Written(store(call, obj))
+
+
+def _only_times_differ(obj: Json, old: Json) -> bool:
+    """Whether nothing differs but when fields were taken last: that is no change."""
+    records = [o["metadata"].get("managedFields") or [] for o in (obj, old)]
+    if records[0] == records[1] or managed.bare(obj) != managed.bare(old):
+        return False
+    new, was = ([{k: v for k, v in entry.items() if k != "time"} for entry in record] for record in records)
+    return new == was
 
 
 def _vanishes(call: Call, obj: Json) -> bool:
@@ -286,25 +305,39 @@ def _vanishes(call: Call, obj: Json) -> bool:
 # ---- patch ------------------------------------------------------------------------------------------------------
 def patch(call: Call, update: Update) -> Written:
     """All patch types but apply."""
-    resource, request = call.resource, call.request
-    media = bodies.media_type(request)
-    if media not in _PATCH_TYPES or (resource.custom and "strategic" in media):
-        raise errors.unsupported_media("415: Unsupported Media Type", {})
-    if media == "application/apply-patch+yaml":
-        return apply(call, update)
+    resource = call.resource
+    check_patch_type(call)
     found = current(call, update.name)
     if found is None:
         raise errors.not_found(resource.plural, resource.group, update.name)
-    document = _parse_patch(request.body)
     entry, old = found
+    obj = patched(call, old, update)
+    manager = Manager(update.options.manager, "Update", resource.api_version, update.subresource)
+    managed.record(obj, managed.updated(old, obj, resource.type, manager, call.time, reset(call, update)))
+    return finish(call, obj, entry, old, update)
+
+
+def is_apply(call: Call) -> bool:
+    return bodies.patch_type(call.request) == "application/apply-patch+yaml"
+
+
+def check_patch_type(call: Call) -> None:
+    media = bodies.patch_type(call.request)
+    if media not in _PATCH_TYPES or (call.resource.custom and "strategic" in media):
+        raise errors.unsupported_media("415: Unsupported Media Type", {})
+
+
+def patched(call: Call, old: Json, update: Update) -> Json:
+    """The object that a patch of any type but apply makes of another."""
+    resource, request = call.resource, call.request
+    media = bodies.patch_type(request)
+    document = _parse_patch(request.body)
     full = {"kind": resource.kind, "apiVersion": resource.api_version, **load(encode(old))}
     changed = _changed(full, document, media, resource)
     obj = _decode_patched(call, changed, document, media, update)
     check_namespace(call, obj)
     check_name(obj, update.name)
-    manager = Manager(update.options.manager, "Update", resource.api_version, "status" if update.status else "")
-    managed.record(obj, managed.updated(old, obj, resource.type, manager, call.time, _reset(call, update)))
-    return finish(call, obj, entry, old, update)
+    return obj
 
 
 def _parse_patch(body: bytes) -> Any:
@@ -346,7 +379,7 @@ def _decode_patched(call: Call, changed: Json, document: Any, media: str, update
     """The patched document as an object; what is wrong with it is told about `patch`."""
     resource = call.resource
     strategic = "strategic" in media
-    shown = patches.go_map(document) if strategic else encode(changed).decode()
+    shown = patches.go_map(document) if strategic else encode(patches.go_ordered(changed, document)).decode()
     kind, api_version = changed.get("kind"), changed.get("apiVersion")
     if not strategic and (kind, api_version) != (resource.kind, resource.api_version):
         try:
@@ -372,92 +405,3 @@ def _decode_patched(call: Call, changed: Json, document: Any, media: str, update
 
 def _doubled(body: bytes, document: Any) -> list[str]:
     return decode.strict_errors(body, []) if body.count(b'":') != decode.count_keys(document) else []
-
-
-# ---- apply ------------------------------------------------------------------------------------------------------
-def apply(call: Call, update: Update) -> Written:
-    """Server-side apply; creates what is not there."""
-    resource, options = call.resource, update.options
-    config = _configuration(call, update)
-    found = current(call, update.name)
-    manager = Manager(options.manager, "Apply", resource.api_version, "status" if update.status else "")
-    live = load(encode(found[1])) if found else zero(resource.type)
-    by_kubectl = options.manager == lastapplied.MANAGER
-    allowed = lastapplied.allowed(live, resource.type, resource.api_version) if by_kubectl else frozenset()
-    how = managed.ApplyOptions(options.force, call.time, _reset(call, update), allowed)
-    given = (config.get("metadata") or {}).pop("resourceVersion", None)
-    try:
-        applied = managed.apply(live, config, resource.type, manager, how)
-    except fieldsets.DuplicateError:
-        raise errors.plain_internal("failed to create manager for existing fields: duplicate entries for key") from None
-    _check_doubled(call, options.validation)
-    if by_kubectl:
-        lastapplied.follow(applied.obj, config, {"apiVersion": resource.api_version, "kind": resource.kind})
-    strict = bodies.Strict("Ignore")
-    obj = bodies.typed(applied.obj, resource, strict, b"")
-    resource.strategy.default(obj)
-    managed.record(obj, applied.entries)
-    if obj["metadata"].setdefault("name", update.name) != update.name:
-        check_name(obj, update.name)
-    check_namespace(call, obj)
-    if found is None:
-        if update.status:
-            raise errors.not_found(resource.plural, resource.group, update.name)
-        if given:
-            raise errors.not_found(resource.plural, resource.group, update.name)
-        return _create_prepared(call, obj)
-    if given:
-        obj["metadata"]["resourceVersion"] = given
-    return finish(call, obj, found[0], found[1], update)
-
-
-def _check_doubled(call: Call, validation: str) -> None:
-    """Keys that stand twice in the body of an apply."""
-    doubled = bodies.doubled_keys(call.request.body) if validation != "Ignore" else []
-    if doubled and validation == "Strict":
-        words = bodies.unmarshal_errors(doubled)
-        raise errors.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {words}")
-    call.warn(*doubled)
-
-
-def _configuration(call: Call, update: Update) -> Json:
-    """The body of an apply, checked: its kind, name and fields."""
-    resource, request = call.resource, call.request
-    try:
-        raw = bodies.parse_yaml(request.body)
-    except ValueError as error:
-        raise errors.bad_request(f"error decoding YAML: {error}") from None
-    if not isinstance(raw, dict):
-        words = f"error decoding YAML: json: cannot unmarshal {decode.json_name(raw)} into Go value of type"
-        raise errors.bad_request(f"{words} map[string]interface {{}}")
-    if (raw.get("apiVersion"), raw.get("kind")) != (resource.api_version, resource.kind):
-        api_version = raw.get("apiVersion") if isinstance(raw.get("apiVersion"), str) else ""
-        shown = bodies.go_kind(api_version or "", str(raw.get("kind") or ""))
-        raise errors.bad_request(f"invalid object type: {shown}")
-    metadata = raw.get("metadata") or {}
-    name = metadata.get("name", "") if isinstance(metadata, dict) else ""
-    if not isinstance(raw.get("metadata"), dict):
-        check_name({"metadata": {}}, update.name)
-    if metadata.get("managedFields"):
-        raise errors.bad_request("metadata.managedFields must be nil")
-    config = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
-    told = fieldsets.undeclared(config, resource.type)
-    if told:
-        where = f"({metadata.get('namespace', '')}/{name}; {bodies.go_kind(resource.api_version, resource.kind)})"
-        listed = told[0] if len(told) == 1 else "errors:\n" + "\n".join(f"  {w}" for w in told)
-        raise errors.plain_internal(f"failed to create typed patch object {where}: {listed}")
-    return _checked(config, resource)
-
-
-def _checked(config: Json, resource: Resource) -> Json:
-    """The configuration with its values normalized (quantities and the like) but nothing added."""
-    if resource.custom:
-        return config
-    decoder = decode.Decoder()
-    try:
-        decoder.decode(config, resource.type)
-    except decode.TypeMismatch as error:
-        raise errors.bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
-        ) from None
-    return config

@@ -83,6 +83,7 @@ class Strategy:
     generation_fields: tuple[str, ...] = ("spec",)
     selectable: tuple[str, ...] = ()  # fields beside metadata.name and metadata.namespace
     reset: tuple[Path, ...] = ()
+    parts: tuple[str, ...] = ()  # sub-resources beside status that are a part of the object
     columns: tuple[Column, ...] = ()
     # How often the kind's own update validation repeats the generic checks of metadata: update checks, whole checks.
     meta_checks: tuple[int, int] = (1, 0)
@@ -135,6 +136,16 @@ class Strategy:
 
     def status_reset(self) -> tuple[Path, ...]:
         return RESET_SPEC
+
+    def prepare_part(self, call: Call, obj: Json, old: Json, part: str) -> None:
+        """As prepare_status, for one of `parts`."""
+
+    def validate_part(self, call: Call, obj: Json, old: Json, part: str) -> list[FieldError]:
+        return []
+
+    def other_reset(self, part: str) -> tuple[Path, ...]:
+        """Fields that nobody owns by a write to a sub-resource other than status."""
+        return ()
 
     def after_write(self, call: Call, obj: Json) -> None:
         """The object is stored."""

@@ -8,8 +8,9 @@ from fairway.apiserver import errors
 from fairway.apiserver.context import Call
 from fairway.apiserver.fielderrors import FieldError, forbidden, invalid
 from fairway.apiserver.fieldsets import Path
+from fairway.apiserver.kinds import podparts
 from fairway.apiserver.kinds.base import RESET_SPEC, RESET_STATUS, Strategy
-from fairway.apiserver.kinds.podspec import default_pod_spec, default_requests, pod_spec_errors
+from fairway.apiserver.kinds.podspec import default_pod_spec, default_requests, pod_spec_errors, qos_class
 from fairway.apiserver.request import Json
 
 _TOLERATED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -21,25 +22,12 @@ _MUTABLE = (
 )
 
 
-def qos_class(spec: Json) -> str:
-    """BestEffort, Burstable or Guaranteed."""
-    containers = [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]
-    resources = [c.get("resources") or {} for c in containers]
-    if not any(r.get("requests") or r.get("limits") for r in resources):
-        return "BestEffort"
-    full = all(
-        (r.get("limits") or {}).get(n) and (r.get("requests") or {}).get(n) == r["limits"][n]
-        for r in resources
-        for n in ("cpu", "memory")
-    )
-    return "Guaranteed" if full else "Burstable"
-
-
 class PodStrategy(Strategy):
     has_status = True
     has_generation = True
     returns_deleted = True
     reset = RESET_STATUS
+    parts = (podparts.EPHEMERAL, podparts.RESIZE)
     selectable = (
         "spec.nodeName",
         "spec.restartPolicy",
@@ -97,7 +85,10 @@ class PodStrategy(Strategy):
             ]
 
     def validate(self, call: Call, obj: Json) -> list[FieldError]:
-        return pod_spec_errors(obj["spec"], "spec")
+        out = pod_spec_errors(obj["spec"], "spec")
+        if obj["spec"].get("ephemeralContainers"):
+            out.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
+        return out
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
         out = pod_spec_errors(obj["spec"], "spec")
@@ -133,6 +124,12 @@ class PodStrategy(Strategy):
 
     def status_reset(self) -> tuple[Path, ...]:
         return (*RESET_SPEC, ("f:metadata", "f:deletionTimestamp"), ("f:metadata", "f:ownerReferences"))
+
+    def prepare_part(self, call: Call, obj: Json, old: Json, part: str) -> None:
+        podparts.keep_rest(obj, old, part)
+
+    def validate_part(self, call: Call, obj: Json, old: Json, part: str) -> list[FieldError]:
+        return podparts.part_errors(obj, old, part)
 
     def fields(self, obj: Json) -> dict[str, str]:
         spec, status = obj.get("spec") or {}, obj.get("status") or {}

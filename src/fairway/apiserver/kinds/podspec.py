@@ -117,6 +117,20 @@ def default_requests(spec: Json) -> None:
                 resources["requests"] = {**(resources.get("requests") or {}), **missing}
 
 
+def qos_class(spec: Json) -> str:
+    """BestEffort, Burstable or Guaranteed."""
+    containers = [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]
+    resources = [c.get("resources") or {} for c in containers]
+    if not any(r.get("requests") or r.get("limits") for r in resources):
+        return "BestEffort"
+    full = all(
+        (r.get("limits") or {}).get(n) and (r.get("requests") or {}).get(n) == r["limits"][n]
+        for r in resources
+        for n in ("cpu", "memory")
+    )
+    return "Guaranteed" if full else "Burstable"
+
+
 # ---- validity ---------------------------------------------------------------------------------------------------
 def pod_spec_errors(spec: Json, path: str) -> list[FieldError]:
     """The rules of ValidatePodSpec that concern what Fairway runs."""

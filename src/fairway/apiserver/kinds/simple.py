@@ -8,6 +8,7 @@ import ipaddress
 from fairway.apiserver import names
 from fairway.apiserver.context import Call
 from fairway.apiserver.fielderrors import FieldError, forbidden, invalid, required, too_long
+from fairway.apiserver.fieldsets import Path
 from fairway.apiserver.kinds.base import IMMUTABLE, RESET_STATUS, Strategy, get, immutable
 from fairway.apiserver.request import Json
 
@@ -20,6 +21,7 @@ class NamespaceStrategy(Strategy):
     selects_namespace = False
     selectable = ("status.phase",)
     reset = RESET_STATUS
+    parts = ("finalize",)
 
     def default(self, obj: Json) -> None:
         """The label that selectors use (KEP-2161)."""
@@ -50,6 +52,27 @@ class NamespaceStrategy(Strategy):
         if obj["spec"]["finalizers"] is None:
             del obj["spec"]["finalizers"]
         obj["status"] = old.get("status") or {}
+
+    def prepare_part(self, call: Call, obj: Json, old: Json, part: str) -> None:
+        obj["status"] = old.get("status") or {}
+
+    def validate_part(self, call: Call, obj: Json, old: Json, part: str) -> list[FieldError]:
+        """The one way to change a namespace's own finalizers."""
+        words = "name is neither a standard finalizer name nor is it fully qualified"
+        return [
+            invalid(f"spec.finalizers[{i}]", name, words)
+            for i, name in enumerate(get(obj, "spec", "finalizers") or [])
+            if "/" not in name and name != "kubernetes"
+        ]
+
+    def other_reset(self, part: str) -> tuple[Path, ...]:
+        return RESET_STATUS
+
+    def validate_status(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
+        phase, goes = get(obj, "status", "phase") or "", bool(obj["metadata"].get("deletionTimestamp"))
+        wanted = "Terminating" if goes else "Active"
+        words = f"may only be '{wanted}' if `deletionTimestamp` is {'not ' if goes else ''}empty"
+        return [] if phase == wanted else [invalid("status.Phase", phase, words)]
 
     def fields(self, obj: Json) -> dict[str, str]:
         return {"status.phase": get(obj, "status", "phase") or ""}

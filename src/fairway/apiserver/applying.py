@@ -1,0 +1,114 @@
+"""Server-side apply: the configuration of a request, checked, and what it makes of an object."""
+
+from __future__ import annotations
+
+from fairway.apiserver import bodies, decode, errors, fieldsets, lastapplied, managed
+from fairway.apiserver.context import Call, encode
+from fairway.apiserver.context import decode as load
+from fairway.apiserver.kinds.base import Resource
+from fairway.apiserver.managed import Manager
+from fairway.apiserver.request import Json
+from fairway.apiserver.schema import zero
+from fairway.apiserver.writing import (
+    Update,
+    Written,
+    check_name,
+    check_namespace,
+    create_prepared,
+    current,
+    finish,
+    reset,
+)
+
+
+def apply(call: Call, update: Update) -> Written:
+    """Server-side apply; creates what is not there."""
+    resource = call.resource
+    config = configuration(call, update)
+    found = current(call, update.name)
+    obj = applied(call, found[1] if found else None, config, update)
+    given = obj["metadata"].get("resourceVersion")
+    if found is not None:
+        return finish(call, obj, found[0], found[1], update)
+    if update.subresource or given:
+        raise errors.not_found(resource.plural, resource.group, update.name)
+    return create_prepared(call, obj)
+
+
+def applied(call: Call, old: Json | None, config: Json, update: Update) -> Json:
+    """The object that an apply makes of another, or anew; its resourceVersion is the one that the client named."""
+    resource, options = call.resource, update.options
+    manager = Manager(options.manager, "Apply", resource.api_version, update.subresource)
+    live = load(encode(old)) if old is not None else zero(resource.type)
+    by_kubectl = options.manager == lastapplied.MANAGER
+    allowed = lastapplied.allowed(live, resource.type, resource.api_version) if by_kubectl else frozenset()
+    how = managed.ApplyOptions(options.force, call.time, reset(call, update), allowed)
+    given = (config.get("metadata") or {}).pop("resourceVersion", None)
+    try:
+        result = managed.apply(live, config, resource.type, manager, how)
+    except fieldsets.DuplicateError:
+        raise errors.plain_internal("failed to create manager for existing fields: duplicate entries for key") from None
+    _check_doubled(call, options.validation)
+    if by_kubectl:
+        lastapplied.follow(result.obj, config, {"apiVersion": resource.api_version, "kind": resource.kind})
+    obj = bodies.typed(result.obj, resource, bodies.Strict("Ignore"), b"")
+    resource.strategy.default(obj)
+    managed.record(obj, result.entries)
+    if obj["metadata"].setdefault("name", update.name) != update.name:
+        check_name(obj, update.name)
+    check_namespace(call, obj)
+    if given:
+        obj["metadata"]["resourceVersion"] = given
+    return obj
+
+
+def _check_doubled(call: Call, validation: str) -> None:
+    """Keys that stand twice in the body of an apply."""
+    doubled = bodies.doubled_keys(call.request.body) if validation != "Ignore" else []
+    if doubled and validation == "Strict":
+        words = bodies.unmarshal_errors(doubled)
+        raise errors.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {words}")
+    call.warn(*doubled)
+
+
+def configuration(call: Call, update: Update) -> Json:
+    """The body of an apply, checked: its kind, name and fields."""
+    resource, request = call.resource, call.request
+    try:
+        raw = bodies.parse_yaml(request.body)
+    except ValueError as error:
+        raise errors.bad_request(f"error decoding YAML: {error}") from None
+    if not isinstance(raw, dict):
+        words = f"error decoding YAML: json: cannot unmarshal {decode.json_name(raw)} into Go value of type"
+        raise errors.bad_request(f"{words} map[string]interface {{}}")
+    if (raw.get("apiVersion"), raw.get("kind")) != (resource.api_version, resource.kind):
+        api_version = raw.get("apiVersion") if isinstance(raw.get("apiVersion"), str) else ""
+        shown = bodies.go_kind(api_version or "", str(raw.get("kind") or ""))
+        raise errors.bad_request(f"invalid object type: {shown}")
+    metadata = raw.get("metadata") or {}
+    name = metadata.get("name", "") if isinstance(metadata, dict) else ""
+    if not isinstance(raw.get("metadata"), dict):
+        check_name({"metadata": {}}, update.name)
+    if metadata.get("managedFields"):
+        raise errors.bad_request("metadata.managedFields must be nil")
+    config = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
+    told = fieldsets.undeclared(config, resource.type)
+    if told:
+        where = f"({metadata.get('namespace', '')}/{name}; {bodies.go_kind(resource.api_version, resource.kind)})"
+        listed = told[0] if len(told) == 1 else "errors:\n" + "\n".join(f"  {w}" for w in told)
+        raise errors.plain_internal(f"failed to create typed patch object {where}: {listed}")
+    return _checked(config, resource)
+
+
+def _checked(config: Json, resource: Resource) -> Json:
+    """The configuration with its values normalized (quantities and the like) but nothing added."""
+    if resource.custom:
+        return config
+    decoder = decode.Decoder()
+    try:
+        decoder.decode(config, resource.type)
+    except decode.TypeMismatch as error:
+        raise errors.bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
+        ) from None
+    return config
