@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from fairway.apiserver import decode, errors, structural
+from fairway.apiserver import decode, errors
 from fairway.apiserver.fielderrors import quote
 from fairway.apiserver.kinds.base import Resource
 from fairway.apiserver.messages import message_of
@@ -281,7 +281,7 @@ def typed(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
 
 def _custom(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
     """A custom resource: metadata as everywhere, the rest as its schema says."""
-    from fairway.apiserver.kinds.crds import CustomStrategy
+    from fairway.apiserver.kinds.custom import CustomStrategy
 
     assert isinstance(resource.strategy, CustomStrategy)
     decoder = decode.Decoder()
@@ -293,7 +293,7 @@ def _custom(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
         ) from None
     rest = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion", "metadata")}
     unknown: list[str] = []
-    kept = structural.prune(rest, resource.strategy.schema, "", unknown)
+    kept = resource.strategy.pruned(rest, unknown)
     if strict.validation != "Ignore":
         unknown = [*(f"metadata.{u}" for u in decoder.unknown), *unknown]
         if body and body.count(b'":') != decode.count_keys(raw):

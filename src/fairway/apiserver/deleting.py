@@ -82,6 +82,8 @@ def _delete(call: Call, obj: Json, options: DeleteOptions) -> tuple[Written, boo
     strategy, meta = call.resource.strategy, obj["metadata"]
     if call.resource.kind == "Namespace" and not _is_over(obj):
         return _terminate(call, obj, options), False
+    if strategy.begin_delete(call, obj):
+        return Written(obj), False
     before = load_copy(obj)
     graceful = _begin_grace(call, obj, options)
     if not options.propagation and strategy.orphans and _PROPAGATING.isdisjoint(meta.get("finalizers") or ()):

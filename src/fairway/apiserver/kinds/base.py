@@ -153,6 +153,10 @@ class Strategy:
     def after_delete(self, call: Call, obj: Json) -> None:
         """The object is gone: let go what it held."""
 
+    def begin_delete(self, call: Call, obj: Json) -> bool:
+        """Whether the kind deals with this deletion itself: the object is then as the answer shows it."""
+        return False
+
     def fields(self, obj: Json) -> dict[str, str]:
         """Values of `selectable`."""
         return {}

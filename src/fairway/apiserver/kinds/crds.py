@@ -1,21 +1,22 @@
-"""CustomResourceDefinition, and the kinds that it makes: each served version becomes an entry in the registry."""
+"""CustomResourceDefinition: what it may say, its conditions, and its end together with its objects."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from fairway.apiserver import gotime, names, openapi, structural
-from fairway.apiserver.fielderrors import FieldError, duplicate, invalid, required, unsupported
-from fairway.apiserver.kinds.base import ALL_VERBS, RESET_STATUS, Resource, Strategy, get
+from fairway.apiserver import names
+from fairway.apiserver.fielderrors import FieldError, invalid, required, unsupported
+from fairway.apiserver.kinds import crdversions
+from fairway.apiserver.kinds.base import RESET_STATUS, Strategy, get
+from fairway.apiserver.kinds.custom import register, resources_of, unregister
 from fairway.apiserver.request import Json
-from fairway.apiserver.tables import AGE, NAME, Cell, Column
 
 if TYPE_CHECKING:
     from fairway.apiserver.context import Call, Server
 
 KEY = "customresourcedefinitions.apiextensions.k8s.io"
+CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 
 
 class CrdStrategy(Strategy):
@@ -30,258 +31,232 @@ class CrdStrategy(Strategy):
         spec = obj.setdefault("spec", {})
         given = spec.setdefault("names", {})
         kind = given.get("kind", "")
-        given.setdefault("singular", kind.lower())
-        given.setdefault("listKind", f"{kind}List")
+        if not given.get("singular"):
+            given["singular"] = kind.lower()
+        if not given.get("listKind") and kind:
+            given["listKind"] = f"{kind}List"
         spec.setdefault("conversion", {"strategy": "None"})
 
     def prepare_create(self, call: Call, obj: Json) -> None:
         super().prepare_create(call, obj)
-        obj["status"] = _status(obj, call.time, [])
+        obj["status"] = _status(call.server, obj, call.time, {})
 
     def prepare_update(self, call: Call, obj: Json, old: Json) -> None:
         super().prepare_update(call, obj, old)
-        stored = get(old, "status", "storedVersions") or []
-        before = {c["type"]: c for c in get(old, "status", "conditions") or []}
-        status = _status(obj, call.time, stored)
-        status["conditions"] = [before.get(c["type"], c) for c in status["conditions"]]
-        obj["status"] = status
+        obj["status"] = _status(call.server, obj, call.time, old.get("status") or {})
 
     def validate(self, call: Call, obj: Json) -> list[FieldError]:
-        spec = obj["spec"]
-        given, group = spec["names"], spec.get("group", "")
-        out: list[FieldError] = []
-        if not group:
-            out.append(required("spec.group"))
-        else:
-            out += [invalid("spec.group", group, m) for m in names.subdomain_errors(group)]
-            if "." not in group:
-                out.append(invalid("spec.group", group, "should be a domain with at least one dot"))
-        if not given.get("plural"):
-            out.append(required("spec.names.plural"))
-        if not given.get("kind"):
-            out.append(required("spec.names.kind"))
-        wanted = f"{given.get('plural', '')}.{group}"
-        if obj["metadata"].get("name") != wanted:
-            out.append(
-                invalid("metadata.name", obj["metadata"].get("name", ""), 'must be spec.names.plural+"."+spec.group')
-            )
-        if spec.get("scope") not in ("Cluster", "Namespaced"):
-            out.append(unsupported("spec.scope", spec.get("scope", ""), ("Cluster", "Namespaced")))
-        return out + _version_errors(spec.get("versions") or [])
+        return _spec_errors(obj, None)
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
-        out = self.validate(call, obj)
+        out = _spec_errors(obj, old)
         for path in (("group",), ("scope",), ("names", "kind"), ("names", "plural")):
             new, was = get(obj["spec"], *path), get(old["spec"], *path)
             if new != was:
                 out.append(invalid("spec." + ".".join(path), new, "field is immutable"))
-        return out
+        return out + _stored_errors(obj)
+
+    def warnings(self, call: Call, obj: Json, old: Json | None) -> list[str]:
+        known = crdversions.unknown_formats(old) if old else []
+        return [f'unrecognized format "{f}"' for f in crdversions.unknown_formats(obj) if f not in known]
 
     def after_write(self, call: Call, obj: Json) -> None:
         register(call.server, obj)
 
     def after_delete(self, call: Call, obj: Json) -> None:
-        """The custom resources go with their definition."""
-        for resource in resources_of(obj):
-            for key in call.store.keys(resource.key):
-                gone = call.server.read(resource, key)
-                if gone is not None:
-                    call.server.remove(resource.key, key, gone, call.now)
         unregister(call.server, obj)
 
-
-def _version_errors(versions: list[Json]) -> list[FieldError]:
-    out: list[FieldError] = []
-    if not versions:
-        out.append(required("spec.versions"))
-    seen: set[str] = set()
-    for i, version in enumerate(versions):
-        name, path = version.get("name", ""), f"spec.versions[{i}]"
-        out += [invalid(f"{path}.name", name, m) for m in names.dns_1035_errors(name)]
-        if name in seen:
-            out.append(duplicate(f"{path}.name", name))
-        seen.add(name)
-        if get(version, "schema", "openAPIV3Schema") is None:
-            out.append(required(f"{path}.schema.openAPIV3Schema", "schemas are required"))
-        elif version["schema"]["openAPIV3Schema"].get("type") != "object":
-            out.append(required(f"{path}.schema.openAPIV3Schema.type", "must not be empty at the root"))
-    if sum(bool(v.get("storage")) for v in versions) != 1:
-        out.append(invalid("spec.versions", versions, "must have exactly one version marked as storage version"))
-    return out
+    def begin_delete(self, call: Call, obj: Json) -> bool:
+        """The first deletion takes the objects along; the definition stays until the last of them is gone."""
+        meta = obj["metadata"]
+        if meta.get("deletionTimestamp"):
+            return False
+        meta["deletionTimestamp"] = call.time
+        meta["deletionGracePeriodSeconds"] = 0
+        if CLEANUP not in (meta.get("finalizers") or []):
+            meta["finalizers"] = [*(meta.get("finalizers") or []), CLEANUP]
+        words = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
+        conditions = obj.setdefault("status", {}).setdefault("conditions", [])
+        conditions.append(_condition("Terminating", "InstanceDeletionPending", words, call.time))
+        if not call.dry_run:
+            call.server.write(KEY, meta["name"], obj, call.now)
+            _delete_objects(call, obj)
+            finish_deletion(call.server, meta["name"], call.now)
+        return True
 
 
-def _status(obj: Json, time: str, stored: list[str]) -> Json:
-    current = [v["name"] for v in obj["spec"].get("versions") or [] if v.get("storage")]
+def _delete_objects(call: Call, crd: Json) -> None:
+    """Delete every object; those with finalizers are only marked."""
+    from fairway.apiserver.context import Call as OneCall
+    from fairway.apiserver.deleting import delete
+    from fairway.apiserver.options import DeleteOptions
 
-    def condition(kind: str, reason: str, message: str) -> Json:
-        return {"type": kind, "status": "True", "lastTransitionTime": time, "reason": reason, "message": message}
-
-    return {
-        "conditions": [
-            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
-            condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
-        ],
-        "acceptedNames": obj["spec"]["names"],
-        "storedVersions": list(dict.fromkeys([*stored, *current])),
-    }
+    for resource in resources_of(crd)[:1]:
+        for key in list(call.store.keys(resource.key)):
+            namespace, _, name = key.rpartition("/")
+            one = OneCall(call.server, call.request, resource, namespace, call.now)
+            delete(one, name, DeleteOptions(call.dry_run, None, "", "", ""))
 
 
-# ---- the kinds that it makes ------------------------------------------------------------------------------------
-class CustomStrategy(Strategy):
-    """One version of a custom resource."""
-
-    has_generation = True
-    name_rule = staticmethod(names.subdomain_name)
-
-    def __init__(self, version: Json) -> None:
-        self.schema: Json = get(version, "schema", "openAPIV3Schema") or {}
-        self.has_status = get(version, "subresources", "status") is not None
-        self.reset = RESET_STATUS if self.has_status else ()
-        self.columns = _columns(version.get("additionalPrinterColumns") or [])
-        self.selectable = tuple(f["jsonPath"].lstrip(".") for f in version.get("selectableFields") or [])
-
-    def default(self, obj: Json) -> None:
-        structural.default(obj, self.schema)
-
-    def prepare_create(self, call: Call, obj: Json) -> None:
-        if self.has_status:
-            obj.pop("status", None)
-        obj["metadata"]["generation"] = 1
-
-    def bump_generation(self, obj: Json, old: Json) -> None:
-        ignored = ("metadata", "status") if self.has_status else ("metadata",)
-        new, was = ({k: v for k, v in o.items() if k not in ignored} for o in (obj, old))
-        obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + (1 if new != was else 0)
-
-    def validate(self, call: Call, obj: Json) -> list[FieldError]:
-        return structural.validate(
-            {k: v for k, v in obj.items() if k != "metadata"}, _without_metadata(self.schema), ""
-        )
-
-    def validate_status(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
-        return self.validate(call, obj)
-
-    def fields(self, obj: Json) -> dict[str, str]:
-        found = {f: structural.json_path("." + f)(obj) for f in self.selectable}
-        return {f: "" if v is None else str(v) for f, v in found.items()}
-
-
-def _without_metadata(schema: Json) -> Json:
-    properties = {
-        k: v for k, v in (schema.get("properties") or {}).items() if k not in ("metadata", "kind", "apiVersion")
-    }
-    wanted = [r for r in schema.get("required") or [] if r not in ("metadata", "kind", "apiVersion")]
-    return {**schema, "properties": properties, "required": wanted}
-
-
-def _columns(given: list[Json]) -> tuple[Column, ...]:
-    if not given:
-        return (NAME, AGE)
-    made = [
-        Column(c["name"], _cell(c), c.get("type", "string"), c.get("priority", 0), c.get("description", ""))
-        for c in given
-    ]
-    return (NAME, *made)
-
-
-def _cell(column: Json) -> Cell:
-    find: Callable[[Json], Any] = structural.json_path(column.get("jsonPath", ""))
-    kind = column.get("type", "string")
-
-    def cell(obj: Json, now: float) -> Any:
-        value = find(obj)
-        if kind == "date":
-            return gotime.age(value, now) if isinstance(value, str) else "<unknown>" if value is None else str(value)
-        if value is None:
-            return None
-        if kind in ("integer", "number", "boolean") and isinstance(value, int | float):
-            return value
-        return value if isinstance(value, str) else re.sub(r"\s+", " ", str(value))
-
-    return cell
-
-
-def resources_of(crd: Json) -> list[Resource]:
-    """A registry entry for each served version."""
-    spec = crd["spec"]
-    given = spec["names"]
-    out: list[Resource] = []
-    for version in spec.get("versions") or []:
-        if not version.get("served"):
-            continue
-        strategy = CustomStrategy(version)
-        subresources = sorted(version.get("subresources") or {})
-        if get(version, "subresources", "scale", "specReplicasPath") not in (None, ".spec.replicas"):
-            subresources.remove("scale")
-        out.append(
-            Resource(
-                spec["group"],
-                version["name"],
-                given["plural"],
-                given["kind"],
-                structural.type_of(strategy.schema, given["kind"]),
-                strategy,
-                spec.get("scope") == "Namespaced",
-                tuple(given.get("shortNames") or ()),
-                tuple(given.get("categories") or ()),
-                ALL_VERBS,
-                tuple(subresources),
-                list_kind=given.get("listKind") or "",
-                singular=given.get("singular") or given["kind"].lower(),
-                custom=True,
-                from_storage=_defaulted(strategy) if structural.has_defaults(strategy.schema) else None,
-            )
-        )
-    return out
-
-
-def _defaulted(strategy: CustomStrategy) -> Callable[[Json], Json]:
-    """Defaults that came after an object was stored are in every answer."""
-
-    def read(obj: Json) -> Json:
-        strategy.default(obj)
-        return obj
-
-    return read
-
-
-def register(server: Server, crd: Json) -> None:
-    """Serve what a definition says, and no longer what it used to say."""
-    unregister(server, crd)
-    for resource in resources_of(crd):
-        server.registry.add(resource)
-    _document(server, crd["spec"]["group"])
-
-
-def unregister(server: Server, crd: Json) -> None:
-    spec = crd["spec"]
-    for resource in server.registry:
-        if resource.custom and (resource.group, resource.plural) == (spec["group"], spec["names"]["plural"]):
-            server.registry.remove(resource)
-    _document(server, spec["group"])
-
-
-def _document(server: Server, group: str) -> None:
-    """OpenAPI documents of a group's versions."""
-    for path in [p for p in server.documents if p.startswith(f"apis/{group}/")]:
-        del server.documents[path]
-    if group not in server.registry.groups():
+def finish_deletion(server: Server, name: str, now: float) -> None:
+    """Take our finalizer from a definition that is going, when no object is left; without others it is gone."""
+    crd = server.read(KEY, name)
+    if crd is None or not crd["metadata"].get("deletionTimestamp") or any(server.store.keys(name)):
         return
-    for version in server.registry.versions(group):
-        kinds: list[Json] = [
-            {
-                "group": group,
-                "version": version,
-                "kind": r.kind,
-                "plural": r.plural,
-                "namespaced": r.namespaced,
-                "schema": r.strategy.schema,
-            }
-            for r in server.registry.of(group, version)
-            if isinstance(r.strategy, CustomStrategy)
-        ]
-        if kinds:
-            server.documents[f"apis/{group}/{version}"] = openapi.custom_document(kinds)
+    meta = crd["metadata"]
+    meta["finalizers"] = [f for f in meta.get("finalizers") or [] if f != CLEANUP]
+    if meta["finalizers"]:
+        server.write(KEY, name, crd, now)
+        return
+    server.remove(KEY, name, crd, now)
+    unregister(server, crd)
+
+
+def is_terminating(server: Server, name: str) -> bool:
+    """Whether a definition is on its way out: nothing new of its kind is taken."""
+    crd = server.read(KEY, name)
+    return crd is not None and bool(crd["metadata"].get("deletionTimestamp"))
+
+
+# ---- what it may say --------------------------------------------------------------------------------------------
+def _spec_errors(obj: Json, old: Json | None) -> list[FieldError]:
+    spec = obj["spec"]
+    given, group = spec["names"], spec.get("group", "")
+    out: list[FieldError] = []
+    if not group:
+        out.append(required("spec.group"))
+    elif found := names.subdomain_errors(group):
+        out.append(invalid("spec.group", group, ",".join(found)))
+    elif "." not in group:
+        out.append(invalid("spec.group", group, "should be a domain with at least one dot"))
+    if obj["metadata"].get("name") != f"{given.get('plural', '')}.{group}":
+        words = 'must be spec.names.plural+"."+spec.group'
+        out.append(invalid("metadata.name", obj["metadata"].get("name", ""), words))
+    if not spec.get("scope"):
+        out.append(required("spec.scope"))
+    elif spec["scope"] not in ("Cluster", "Namespaced"):
+        out.append(unsupported("spec.scope", spec["scope"], ("Cluster", "Namespaced")))
+    out += crdversions.validate(spec, (old or {}).get("spec"))
+    out += [required(f"spec.names.{n}") for n in ("plural", "singular", "kind", "listKind") if not given.get(n)]
+    out += _name_errors(given) + crdversions.conversion_errors(spec.get("conversion") or {})
+    if spec.get("preserveUnknownFields"):
+        words = (
+            "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
+        )
+        out.append(invalid("spec.preserveUnknownFields", True, words))
+    return out
+
+
+def _name_errors(given: Json) -> list[FieldError]:
+    out: list[FieldError] = []
+    kinds = "may have mixed case, but should otherwise match: "
+    for name in ("plural", "singular", "kind", "listKind"):
+        text = given.get(name) or ""
+        is_kind = name in ("kind", "listKind")
+        found = names.dns_1035_errors(text.lower() if is_kind else text) if text else []
+        if found:
+            out.append(invalid(f"spec.names.{name}", text, (kinds if is_kind else "") + ",".join(found)))
+    if given.get("kind") and given.get("kind") == given.get("listKind"):
+        out.append(invalid("spec.names.listKind", given["listKind"], "kind and listKind may not be the same"))
+    for name in ("shortNames", "categories"):
+        for i, text in enumerate(given.get(name) or []):
+            if found := names.dns_1035_errors(text):
+                out.append(invalid(f"spec.names.{name}[{i}]", text, ",".join(found)))
+    return out
+
+
+def _stored_errors(obj: Json) -> list[FieldError]:
+    """Versions that objects may be stored in cannot go."""
+    present = {v.get("name") for v in obj["spec"].get("versions") or []}
+    out: list[FieldError] = []
+    for i, name in enumerate(get(obj, "status", "storedVersions") or []):
+        if name not in present:
+            words = (
+                f"missing from spec.versions; {name} was previously a storage version, and must remain in "
+                f"spec.versions until a storage migration ensures no data remains persisted in {name} and removes "
+                f"{name} from status.storedVersions"
+            )
+            out.append(invalid(f"status.storedVersions[{i}]", name, words))
+    return out
+
+
+# ---- conditions -------------------------------------------------------------------------------------------------
+def _condition(kind: str, reason: str, message: str, time: str, *, holds: bool = True) -> Json:
+    return {
+        "type": kind,
+        "status": "True" if holds else "False",
+        "lastTransitionTime": time,
+        "reason": reason,
+        "message": message,
+    }
+
+
+def _status(server: Server, obj: Json, time: str, before: Json) -> Json:
+    """Names that are free are accepted; a definition whose names are all accepted is established for good."""
+    accepted, conflict = _accepted(server, obj, before.get("acceptedNames") or {})
+    known = {c["type"]: c for c in before.get("conditions") or []}
+    if conflict:
+        named = _condition("NamesAccepted", *conflict, time, holds=False)
+        made = _condition("Established", "NotAccepted", "not all names are accepted", time, holds=False)
+    else:
+        named = _condition("NamesAccepted", "NoConflicts", "no conflicts found", time)
+        made = _condition("Established", "InitialNamesAccepted", "the initial names have been accepted", time)
+    was = known.get("Established")
+    if was is not None and was["status"] == "True":
+        made = was
+    was = known.get("NamesAccepted")
+    if was is not None and (was["status"], was["message"]) == (named["status"], named["message"]):
+        named = was
+    rest = [c for t, c in known.items() if t not in ("NamesAccepted", "Established")]
+    current = [v["name"] for v in obj["spec"].get("versions") or [] if v.get("storage")]
+    stored = list(dict.fromkeys([*(before.get("storedVersions") or []), *current]))
+    return {"conditions": [named, made, *rest], "acceptedNames": accepted, "storedVersions": stored}
+
+
+def _accepted(server: Server, obj: Json, had: Json) -> tuple[Json, tuple[str, str] | None]:
+    """The names that the definition may use, and why not all of them."""
+    wanted = obj["spec"]["names"]
+    used_names, used_kinds = _used(server, obj)
+    out: Json = {k: v for k, v in had.items() if k != "categories"}
+    conflict: tuple[str, str] | None = None
+    for name, reason, used in (
+        ("plural", "PluralConflict", used_names),
+        ("singular", "SingularConflict", used_names),
+        ("shortNames", "ShortNamesConflict", used_names),
+        ("kind", "KindConflict", used_kinds),
+        ("listKind", "ListKindConflict", used_kinds),
+    ):
+        given = wanted.get(name)
+        taken = [n for n in (given if isinstance(given, list) else [given]) if n in used and n != had.get(name)]
+        if taken:
+            conflict = (reason, ", ".join(f'"{n}" is already in use' for n in taken))
+        elif given is not None:
+            out[name] = given
+    if wanted.get("categories"):
+        out["categories"] = wanted["categories"]
+    return {"plural": "", "kind": "", **out}, conflict
+
+
+def _used(server: Server, obj: Json) -> tuple[set[str], set[str]]:
+    """Names of other definitions in the group."""
+    used_names: set[str] = set()
+    used_kinds: set[str] = set()
+    for other in _others(server, obj):
+        accepted = get(other, "status", "acceptedNames") or {}
+        used_names |= {accepted.get("plural", ""), accepted.get("singular", ""), *(accepted.get("shortNames") or ())}
+        used_kinds |= {accepted.get("kind", ""), accepted.get("listKind", "")}
+    return used_names - {""}, used_kinds - {""}
+
+
+def _others(server: Server, obj: Json) -> Iterable[Json]:
+    from fairway.apiserver.context import decode
+
+    group = obj["spec"].get("group", "")
+    for key, entry in server.store.entries(KEY):
+        if key.endswith(f".{group}") and key != obj["metadata"].get("name"):
+            other: Json = decode(entry.data)
+            if other["spec"].get("group") == group:
+                yield other
 
 
 def restore(server: Server) -> None:

@@ -1,0 +1,38 @@
+"""The trees that field ownership and patches walk, made from schemas."""
+
+from __future__ import annotations
+
+from fairway.apiserver.schema import Field, Json, TypeNode, builtin
+
+_PRESERVE = "x-kubernetes-preserve-unknown-fields"
+
+
+def type_of(schema: Json, name: str) -> TypeNode:
+    """The tree that field ownership and patches walk; the object's own metadata is the API's."""
+    node = _node(schema, name)
+    if node.code != "struct":
+        node = TypeNode("struct", name)
+        node.elem = TypeNode("json")
+    node.fields["metadata"] = Field("metadata", "ObjectMeta", name, builtin("meta.ObjectMeta"), 1, 1, None)
+    return node
+
+
+def _node(schema: Json, name: str) -> TypeNode:
+    if "properties" in schema:
+        node = TypeNode("struct", name)
+        for key, value in schema["properties"].items():
+            node.fields[key] = Field(key, key, name, _node(value, key), 1, 0, value.get("default"))
+        if schema.get(_PRESERVE):
+            node.elem = TypeNode("json")
+    elif isinstance(schema.get("additionalProperties"), dict):
+        node = TypeNode("map", name)
+        node.elem = _node(schema["additionalProperties"], name)
+    elif schema.get("type") == "array":
+        node = TypeNode("list", name)
+        node.elem = _node(schema.get("items") or {}, name)
+        node.relation = schema.get("x-kubernetes-list-type") or "atomic"
+        node.keys = tuple(schema.get("x-kubernetes-list-map-keys") or ())
+    else:
+        return TypeNode("json", name)
+    node.atomic = schema.get("x-kubernetes-map-type") == "atomic"
+    return node
