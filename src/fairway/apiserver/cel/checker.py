@@ -11,6 +11,7 @@ from fairway.apiserver import regexes
 from fairway.apiserver.cel import types
 from fairway.apiserver.cel.declarations import Overload, Table
 from fairway.apiserver.cel.errors import CompileError, Issue
+from fairway.apiserver.cel.library import formatting
 from fairway.apiserver.cel.syntax import Call, Fold, ListNode, Literal, MapNode, Name, Node, OptionalMap, Select
 from fairway.apiserver.cel.types import BOOL, DYN, ERROR, INT, Bindings, Type, resolve
 from fairway.apiserver.cel.values import NAMES, kind_of, parse_duration, parse_timestamp
@@ -57,6 +58,7 @@ class _Checker:
         self._free = set(variables)
         self._bound: Bindings = {}
         self._fresh = 0
+        self._mixed = False  # what `format` takes may be of any types
         self.slots = len(variables)
         self.used: set[str] = set()
         self.issues: list[Issue] = []
@@ -141,7 +143,7 @@ class _Checker:
                 node.json_name = node.field
                 return target.params[1]
             case "object":
-                field = target.fields.get(node.field)
+                field = target.fields.get(node.field) or target.fields.get(f"__{node.field}__")
                 if field is None:
                     return self._wrong(node.place, f"undefined field '{node.field}'")
                 node.json_name = field.json_name
@@ -159,16 +161,21 @@ class _Checker:
         qualified = f"{_qualified(node.args[0])}.{node.name}" if node.member else ""
         if qualified in self._functions:
             node.name, node.args, node.member = qualified, node.args[1:], False
+        mixed, self._mixed = self._mixed, node.name == "format"
         given = tuple(self.check(a) for a in node.args)
+        self._mixed = mixed
         found = self._functions.get(node.name)
-        if node.name in ("_&&_", "_||_", "_?_:_"):
-            return self._operator(node.name, node.place, given)
+        if node.name in ("_&&_", "_||_"):
+            return self._logical(node.args, given)
+        if node.name == "_?_:_":
+            return self._conditional(node.place, given)
         if found is None:
             return self._wrong(node.place, f"undeclared reference to '{node.name}' (in container '')")
         node.overloads, result = self._resolved(found, given, member=node.member)
         if result is None:
             return self._unmatched(node.place, node.name, given, member=node.member)
         self._literal_argument(node)
+        self._literal_format(node)
         return result
 
     def _resolved(
@@ -207,17 +214,25 @@ class _Checker:
         shown = types.signature(given, member=member, bound=self._bound)
         return self._wrong(place, f"found no matching overload for '{name}' applied to '{shown}'")
 
-    def _operator(self, name: str, place: int, given: tuple[Type, ...]) -> Type:
-        """&&, || and the conditional."""
-        if name == "_?_:_":
-            var = self._var()
-            tried = types.all_assignable((BOOL, var, var), given, self._bound)
-            if tried is None:
-                return self._unmatched(place, name, given, member=False)
-            self._bound = tried
-            return _most_general(*(resolve(t, tried) for t in given[1:]))
-        wrong = types.all_assignable((BOOL,) * len(given), given, self._bound) is None
-        return self._unmatched(place, name, given, member=False) if wrong else BOOL
+    def _conditional(self, place: int, given: tuple[Type, ...]) -> Type:
+        """`a ? b : c`."""
+        var = self._var()
+        tried = types.all_assignable((BOOL, var, var), given, self._bound)
+        if tried is None:
+            return self._unmatched(place, "_?_:_", given, member=False)
+        self._bound = tried
+        return _most_general(*(resolve(t, tried) for t in given[1:]))
+
+    def _logical(self, nodes: list[Node], given: tuple[Type, ...]) -> Type:
+        """&& and ||, also of the macros that are made of them."""
+        result = BOOL
+        for node, type_ in zip(nodes, given, strict=True):
+            tried = dict(self._bound)
+            if types.assignable(BOOL, type_, tried):
+                self._bound = tried
+            else:
+                result = self._wrong(node.place, f"expected type 'bool' but found '{type_}'")
+        return result
 
     def _literal_argument(self, node: Call) -> None:
         """Texts that can be seen to be no duration, instant or regular expression."""
@@ -233,6 +248,15 @@ class _Checker:
                 wrong = True
         if wrong:
             self._wrong(last.place, f"invalid {node.name} argument")
+
+    def _literal_format(self, node: Call) -> None:
+        """Clauses of a literal pattern against the types of a literal list."""
+        if node.name != "format" or not isinstance(node.args[0], Literal) or not isinstance(node.args[1], ListNode):
+            return
+        items = node.args[1].items
+        kinds = [types.unbound_as_dyn(resolve(i.type, self._bound)) for i in items]
+        for at, words in formatting.problems(node.args[0].value, [(k.kind, k.name or k.kind) for k in kinds]):
+            self._wrong(node.place if at is None else items[at].place, words)
 
     # ---- literals ----------------------------------------------------------------------------------------------
     def _list(self, node: ListNode) -> Type:
@@ -267,6 +291,8 @@ class _Checker:
         if types.assignable(before, this, tried):
             self._bound = tried
             return _most_general(resolve(before, tried), resolve(this, tried))
+        if self._mixed:
+            return DYN
         return self._wrong(node.place, f"expected type '{before}' but found '{this}'")
 
     # ---- macros ------------------------------------------------------------------------------------------------
@@ -302,10 +328,10 @@ class _Checker:
         made = {"map": steps[-1], "transformList": steps[-1], "filter": variables[0]}.get(node.kind)
         match node.kind:
             case "all" | "exists":
-                self._operator("_&&_" if node.kind == "all" else "_||_", node.place, (BOOL, steps[0]))
+                self._logical(node.steps, steps)
                 return BOOL
             case "exists_one":
-                self._operator("_?_:_", node.place, (steps[0], INT, INT))
+                self._conditional(node.place, (steps[0], INT, INT))
                 return BOOL
             case "sortBy":
                 keys = types.list_of(steps[0])
@@ -320,7 +346,7 @@ class _Checker:
             case _:
                 out = types.map_of(variables[0], steps[-1])
         if len(steps) == 2 or node.kind == "filter":
-            self._operator("_?_:_", node.place, (steps[0], out, out))
+            self._conditional(node.place, (steps[0], out, out))
         return out
 
     def _optional_map(self, node: OptionalMap) -> Type:

@@ -12,15 +12,16 @@ _TOKEN = re.compile(
     r"""(?P<space>\s+|//[^\n]*)
     |(?P<text>[rR]?[bB]?[rR]?(?:\"\"\"(?s:.)*?(?<!\\)\"\"\"|'''(?s:.)*?(?<!\\)'''))
     |(?P<raw>(?:[rR][bB]?|[bB][rR])(?:"[^"\n]*"|'[^'\n]*'))
-    |(?P<plain>[bB]?(?:"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))
+    |(?P<plain>[bB]?(?:"(?:\\[abfnrtv\\?"'`xXuU0-3]|[^"\\\n])*"|'(?:\\[abfnrtv\\?"'`xXuU0-3]|[^'\\\n])*'))
     |(?P<float>\d+\.\d+(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+|\.\d+(?:[eE][+-]?\d+)?)
     |(?P<uint>(?:0x[0-9a-fA-F]+|\d+)[uU])
     |(?P<int>0x[0-9a-fA-F]+|\d+)
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<quoted>`[A-Za-z0-9_.\-/ ]+`)
-    |(?P<op>==|!=|<=|>=|&&|\|\||[-+*/%<>!?:.,()\[\]{}=])""",
+    |(?P<op>==|!=|<=|>=|&&|\|\||[-+*/%<>!?:.,()\[\]{}])""",
     re.VERBOSE,
 )
+_WRONG = re.compile(r"""'(?:[^'\\\n])*(?:\\.?)?|"(?:[^"\\\n])*(?:\\.?)?|[=&|].?|.""", re.DOTALL)
 _ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, "?": 63, '"': 34, "'": 39, "`": 96}
 _HEX = "[0-9a-fA-F]"
 _ESCAPE = re.compile(rf"""\\(?:([abfnrtv\\?"'`])|[xX]({_HEX}{{2}})|u({_HEX}{{4}})|U({_HEX}{{8}})|([0-3][0-7]{{2}}))""")
@@ -43,8 +44,10 @@ def tokens(text: str) -> tuple[list[Token], list[Issue]]:
     while place < len(text):
         found = _TOKEN.match(text, place)
         if found is None:
-            issues.append(Issue(place, f"Syntax error: token recognition error at: '{text[place]}'"))
-            place += 1
+            wrong = _WRONG.match(text, place)
+            assert wrong is not None
+            issues.append(Issue(place, f"Syntax error: token recognition error at: '{wrong[0]}'"))
+            place = wrong.end()
             continue
         place = found.end()
         kind = found.lastgroup or ""
@@ -74,9 +77,7 @@ def _whole(kind: str, text: str, place: int, issues: list[Issue]) -> int:
         if value >= 1 << 64:
             issues.append(Issue(place, "invalid uint literal"))
         return UInt(value)
-    if value > 1 << 63:  # a sign may stand before it
-        issues.append(Issue(place, "invalid int literal"))
-    return value
+    return value  # whether it is one of int64 the parser knows: a sign may stand before it
 
 
 def _unquoted(text: str, place: int, issues: list[Issue]) -> str | bytes:

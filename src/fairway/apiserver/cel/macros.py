@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fairway.apiserver.cel.syntax import Fold, Name, Node, OptionalMap, Select
 
-_ONE_VARIABLE = {("all", 2), ("exists", 2), ("exists_one", 2), ("existsOne", 2), ("map", 2), ("map", 3), ("filter", 2)}
+_ONE_VARIABLE = {("all", 2), ("exists", 2), ("exists_one", 2), ("map", 2), ("map", 3), ("filter", 2)}
 _TWO_VARIABLES = {
     ("all", 3),
     ("exists", 3),

@@ -20,9 +20,7 @@ class _Stop(Exception):  # noqa: N818
 def parse(text: str) -> Node:
     """The tree of an expression; raises CompileError."""
     found, issues = lexer.tokens(text)
-    if issues:
-        raise CompileError(text, issues)
-    parser = _Parser(found)
+    parser = _Parser(found, issues)
     try:
         node = parser.whole()
     except _Stop:
@@ -36,11 +34,11 @@ def parse(text: str) -> Node:
 
 
 class _Parser:
-    def __init__(self, found: list[Token]) -> None:
+    def __init__(self, found: list[Token], issues: list[Issue]) -> None:
         self._tokens = found
         self._at = 0
         self._depth = 0
-        self.issues: list[Issue] = []
+        self.issues = issues
 
     # ---- tokens ------------------------------------------------------------------------------------------------
     def _peek(self) -> Token:
@@ -141,6 +139,9 @@ class _Parser:
     def _selected(self, node: Node, dot: Token) -> Node:
         optional = self._accept("?") is not None
         name = self._next()
+        if name.kind == "end":
+            self.issues.append(Issue(name.place, "Syntax error: no viable alternative at input '.'"))
+            raise _Stop
         if name.kind != "name":
             self._fail(name, "expecting IDENTIFIER")
         if optional:

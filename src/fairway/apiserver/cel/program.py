@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fairway.apiserver import regexes
 from fairway.apiserver.cel import parser
 from fairway.apiserver.cel.checker import Checked, check
 from fairway.apiserver.cel.declarations import Overload, library
@@ -20,10 +21,17 @@ from fairway.apiserver.cel.relations import added, compared
 from fairway.apiserver.cel.syntax import Call, Fold, ListNode, Literal, MapNode, Name, Node, OptionalMap, Select
 from fairway.apiserver.cel.types import Type, unbound_as_dyn
 from fairway.apiserver.cel.values import NONE, Optional, kind_of, some
+from fairway.values.errors import FairwayError
+
+_CONVERSIONS = frozenset({"bool", "bytes", "double", "duration", "int", "string", "timestamp", "uint"})
+
+
+class InstantiationError(FairwayError):
+    """A conversion of a literal that can be seen to fail."""
 
 
 class Program:
-    """An expression that can be run many times."""
+    """An expression that can be run many times; raises InstantiationError."""
 
     __slots__ = ("_run", "_slots", "result", "used")
 
@@ -42,7 +50,7 @@ class Program:
 
 
 def compile_text(text: str, variables: dict[str, Type]) -> Program:
-    """Parse, check and compile; raises CompileError."""
+    """Parse, check and compile; raises CompileError, InstantiationError."""
     return Program(check(text, parser.parse(text), variables, library()))
 
 
@@ -161,10 +169,31 @@ def _call(node: Call) -> Run:
     special = _by_relation(node.name, kinds)
     if special is not None:
         return _applied(special, args)
+    if node.name in _CONVERSIONS and isinstance(node.args[0], Literal):
+        return _converted(node.overloads[0], node.args[0].value)
+    _check_pattern(node)
     loose = any(k.kind in ("dyn", "error") for k in kinds)
     if loose and not _takes_all(node.overloads):
         return _applied(_dispatch(node.overloads), args)
     return _applied(node.overloads[0].run, args)
+
+
+def _converted(overload: Overload, value: Any) -> Run:
+    """A conversion of a literal is done once."""
+    try:
+        found = overload.run(value)
+    except EvaluationError as error:
+        raise InstantiationError(str(error)) from None
+    return lambda _f: found
+
+
+def _check_pattern(node: Call) -> None:
+    """A literal regular expression must be one."""
+    if node.name in ("find", "findAll") and isinstance(node.args[1], Literal):
+        try:
+            regexes.compiled(node.args[1].value)
+        except regexes.RegexError as error:
+            raise InstantiationError(str(error)) from None
 
 
 def _by_relation(name: str, kinds: list[Type]) -> Callable[..., Any] | None:

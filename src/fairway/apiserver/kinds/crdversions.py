@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fairway.apiserver import names
@@ -66,6 +67,7 @@ def validate(spec: Json, old: Json | None) -> list[FieldError]:
         path = f"spec.versions[{i}]"
         if get(version, "schema", "openAPIV3Schema") is None:
             out.append(required(f"{path}.schema.openAPIV3Schema"))
+    shared = {part for part, _ in _PARTS if _identical(versions, part)}
     seen: set[str] = set()
     doubled = False
     for i, version in enumerate(versions):
@@ -74,7 +76,13 @@ def validate(spec: Json, old: Json | None) -> list[FieldError]:
         seen.add(name)
         if found := names.dns_1035_errors(name):
             out.append(invalid(f"{path}.name", name, ",".join(found)))
-        out += _version(version, path, known.get(name))
+        out += _deprecation(version, path)
+        for part, check in _PARTS:
+            if part not in shared:
+                out += check(version, f"{path}.{part}", known.get(name))
+    for part, check in _PARTS if versions else ():
+        if part in shared:
+            out += check(versions[0], f"spec.{_HOISTED.get(part, part)}", known.get(versions[0].get("name")))
     if doubled:
         out.append(_about_all(versions, "must contain unique version names"))
     if sum(bool(v.get("storage")) for v in versions) != 1:
@@ -86,22 +94,39 @@ def _about_all(versions: list[Json], words: str) -> FieldError:
     return invalid("spec.versions", versions, words)
 
 
-def _version(version: Json, path: str, old_schema: Json | None) -> list[FieldError]:
-    out: list[FieldError] = []
+def _identical(versions: list[Json], part: str) -> bool:
+    """The real server keeps what all versions have in common in one place, and its errors name that place."""
+    return all(v.get(part) == versions[0].get(part) for v in versions[1:])
+
+
+def _deprecation(version: Json, path: str) -> list[FieldError]:
     warning = version.get("deprecationWarning")
-    if warning is not None and not version.get("deprecated"):
-        out.append(invalid(f"{path}.deprecationWarning", warning, "can only be set for deprecated versions"))
+    if warning is None or version.get("deprecated"):
+        return []
+    return [invalid(f"{path}.deprecationWarning", warning, "can only be set for deprecated versions")]
+
+
+def _schema(version: Json, path: str, old: Json | None) -> list[FieldError]:
     schema = get(version, "schema", "openAPIV3Schema")
-    if schema is not None:
-        where = f"{path}.schema.openAPIV3Schema"
-        has_status = get(version, "subresources", "status") is not None
-        out += _root(schema, where) if has_status else []
-        out += definition.validate(schema, where, old=old_schema)
-        out += _selectable(version.get("selectableFields") or [], schema, f"{path}.selectableFields")
-    out += _scale(get(version, "subresources", "scale"), f"{path}.subresources.scale")
-    for i, column in enumerate(version.get("additionalPrinterColumns") or []):
-        out += _column(column, f"{path}.additionalPrinterColumns[{i}]")
-    return out
+    if schema is None:
+        return []
+    where = f"{path}.openAPIV3Schema"
+    has_status = get(version, "subresources", "status") is not None
+    return (_root(schema, where) if has_status else []) + definition.validate(schema, where, old=old)
+
+
+def _subresources(version: Json, path: str, _old: Json | None) -> list[FieldError]:
+    return _scale(get(version, "subresources", "scale"), f"{path}.scale")
+
+
+def _columns(version: Json, path: str, _old: Json | None) -> list[FieldError]:
+    given = version.get("additionalPrinterColumns") or []
+    return [e for i, c in enumerate(given) for e in _column(c, f"{path}[{i}]")]
+
+
+def _fields(version: Json, path: str, _old: Json | None) -> list[FieldError]:
+    schema = get(version, "schema", "openAPIV3Schema") or {}
+    return _selectable(version.get("selectableFields") or [], schema, path)
 
 
 def _root(schema: Json, path: str) -> list[FieldError]:
@@ -179,6 +204,15 @@ def _selectable(given: list[Json], schema: Json, path: str) -> list[FieldError]:
             out.append(duplicate(place, where))
         seen.add(normal)
     return [*out, too_many(path, len(seen), _MOST_FIELDS)] if len(seen) > _MOST_FIELDS else out
+
+
+_PARTS: tuple[tuple[str, Callable[[Json, str, Json | None], list[FieldError]]], ...] = (
+    ("schema", _schema),
+    ("subresources", _subresources),
+    ("additionalPrinterColumns", _columns),
+    ("selectableFields", _fields),
+)
+_HOISTED = {"schema": "validation"}
 
 
 def conversion_errors(conversion: Json) -> list[FieldError]:

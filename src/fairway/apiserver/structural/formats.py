@@ -15,10 +15,8 @@ _UUID = r"(?i:[0-9a-f]{8}-?[0-9a-f]{4}-?%s[0-9a-f]{3}-?%s[0-9a-f]{3}-?[0-9a-f]{1
 _ANY, _VARIANT = "[0-9a-f]", "[89ab]"
 _SPAN = r"(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h)"
 _DURATION = re.compile(rf"[+-]?{_SPAN}(?:{_SPAN})*")
-_UNITS = (
-    r"ns|us|µs|μs|ms|s|sec|m|min|h|hr|d|w|wk|(?:nano|micro|milli)(?:seconds?|s)?|seconds?|minutes?|hours?|days?|weeks?"
-)
-_SCALA = re.compile(rf"\d+\s*(?:{_UNITS})")
+_UNITS = "ns|us|\u00b5s|\u03bcs|ms|sec|s|min|m|hr|h|d|wk|w|(?:nano|micro|milli)s?|(?:nano|micro|milli)?seconds?"
+_SCALA = re.compile(rf"\d+\s*(?:{_UNITS}|minutes?|hours?|days?|weeks?)")
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:[Zz]|[+-]\d\d:?\d\d)")
 _HOST = r"([a-zA-Z0-9_]|[a-zA-Z0-9_][a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])"
 

@@ -13,7 +13,7 @@ from fairway.apiserver.cel import types
 from fairway.apiserver.cel.convert import converter
 from fairway.apiserver.cel.errors import CompileError, EvaluationError
 from fairway.apiserver.cel.frames import Budget, CostError
-from fairway.apiserver.cel.program import Program, compile_text
+from fairway.apiserver.cel.program import InstantiationError, Program, compile_text
 from fairway.apiserver.cel.types import Type
 from fairway.apiserver.cel.values import NONE, some
 from fairway.apiserver.fielderrors import FieldError, duplicate, forbidden, invalid, required
@@ -69,6 +69,9 @@ def _compiled(text: str, variables: dict[str, Type], field: str, wanted: Type) -
         program = compile_text(text, variables)
     except CompileError as error:
         raise RuleError(field, f"{head}compilation failed: {error}") from None
+    except InstantiationError as error:
+        what = "messageExpression" if head else "program"
+        raise RuleError(field, f"{what} instantiation failed: {error}") from None
     if program.result != wanted:
         words = "messageExpression must evaluate to a string" if head else "cel expression must evaluate to a bool"
         raise RuleError(field, words)

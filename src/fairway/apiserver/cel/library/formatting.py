@@ -22,6 +22,17 @@ _WORDS = {
     "o": "octal clause can only be used on integers",
 }
 
+_WHOLE = ("int", "uint")
+_FITS = {
+    "s": (*_WHOLE, "double", "bool", "string", "bytes", "null", "list", "map", "type", "duration", "timestamp"),
+    "d": _WHOLE,
+    "f": ("double", "string"),
+    "e": ("double", "string"),
+    "b": (*_WHOLE, "bool"),
+    "x": (*_WHOLE, "string", "bytes"),
+    "o": _WHOLE,
+}
+
 
 def formatted(pattern: str, values: list[Any]) -> str:
     """The pattern with its clauses filled in order."""
@@ -39,6 +50,31 @@ def formatted(pattern: str, values: list[Any]) -> str:
         return _clause(clause, 6 if precision is None else int(precision), value)
 
     return _CLAUSE.sub(fill, pattern)
+
+
+def problems(pattern: str, given: list[tuple[str, str]]) -> list[tuple[int | None, str]]:
+    """What can be seen to be wrong with a pattern for values of these kinds (and names of types), and with which."""
+    out: list[tuple[int | None, str]] = []
+    at = 0
+    for percent, _, clause in _CLAUSE.findall(pattern):
+        if percent:
+            continue
+        if not clause or clause not in "sdfebxXo":
+            return [*out, (None, _unknown(clause) if clause else "unexpected end of string")]
+        if at >= len(given):
+            return [*out, (None, f"index {at} out of range")]
+        kind, name = given[at]
+        if kind not in (*_FITS[clause.lower()], "dyn", "error"):
+            out.append((at, f"error during formatting: {_WORDS[clause.lower()]}, was given {name}"))
+        at += 1
+    if at < len(given):
+        words = f"too many arguments supplied to string.format (expected {at}, got {len(given)})"
+        out.append((None, words))
+    return out
+
+
+def _unknown(clause: str) -> str:
+    return f'could not parse formatting clause: unrecognized formatting clause "{clause}"'
 
 
 def _clause(clause: str, precision: int, value: Any) -> str:
@@ -59,7 +95,7 @@ def _clause(clause: str, precision: int, value: Any) -> str:
             text = _hex(value, kind)
             text = text.upper() if text and clause == "X" else text
         case _ if clause not in "sdfebxXo":
-            raise EvaluationError(f'could not parse formatting clause: unrecognized formatting clause "{clause}"')
+            raise EvaluationError(_unknown(clause))
     if text is None:
         words = _WORDS[clause.lower()]
         raise EvaluationError(f"error during formatting: {words}, was given {type_name(value)}")

@@ -72,7 +72,9 @@ def _why(text: str) -> str:
                 return "unexpected character (at " + quote(next(f for f in fields if not f.isdecimal())) + ")"
             if any(len(f) > 1 and f[0] == "0" for f in fields):
                 return "IPv4 field has octet with leading zero"
-            return "IPv4 address too short" if len(fields) < 4 else "IPv4 field has value >255"
+            if len(fields) != 4:
+                return "IPv4 address too short" if len(fields) < 4 else "IPv4 address too long"
+            return "IPv4 field has value >255"
         if char in ":%":
             break
     return "unable to parse IP"
@@ -84,16 +86,20 @@ def _cidr(text: str) -> Cidr:
     found = _address(address) if slash else None
     whole = bool(re.fullmatch(r"0|[1-9]\d?\d?", bits)) and found is not None and int(bits) <= found.max_prefixlen
     if found is None or not whole or (isinstance(found, ipaddress.IPv6Address) and found.scope_id):
-        raise EvaluationError(f"{head}{head}netip.ParsePrefix({quote(text)}): {_why_no_prefix(address, slash, found)}")
+        raise EvaluationError(
+            f"{head}{head}netip.ParsePrefix({quote(text)}): {_why_no_prefix(address, slash, bits, found)}"
+        )
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
         raise EvaluationError(f"{head}IPv4-mapped IPv6 address {quote(text)} is not allowed")
     return Cidr(found, int(bits))
 
 
-def _why_no_prefix(address: str, slash: str, found: Address | None) -> str:
+def _why_no_prefix(address: str, slash: str, bits: str, found: Address | None) -> str:
     if not slash:
         return "no '/'"
-    return "bad bits after slash" if found is not None else f"ParseAddr({quote(address)}): {_why(address)}"
+    if found is None:
+        return f"ParseAddr({quote(address)}): {_why(address)}"
+    return "prefix length out of range" if bits.isdecimal() else f"bad bits after slash: {quote(bits)}"
 
 
 def _is(make: Callable[[str], Any]) -> Callable[[str], bool]:
