@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from fairway.apiserver.kinds.podspec import default_pod_spec, pod_spec_errors
+from fairway.apiserver.kinds.poddefaults import default_pod_spec
+from fairway.apiserver.kinds.podspec import pod_spec_errors
 from fairway.apiserver.request import Json
 
 

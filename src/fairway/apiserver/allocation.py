@@ -79,6 +79,8 @@ class Addresses:
 
     def take_next(self, family: str) -> str:
         call = self._call
+        if call.dry_run:  # it does not look for a free one
+            return str(ipaddress.ip_network(self._first_range(family)).network_address)
         for network in ranges(call, family):
             address = _pick(call, network, self.taken)
             if address is not None:
@@ -123,13 +125,15 @@ class Addresses:
 
     def _take_dry(self, address: str, parsed: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
         """A dry run asks the range of the server's start, not what is taken."""
-        family = family_of(address)
-        first = next(c for c in self._call.server.settings.service_cidrs if family_of(c.split("/")[0]) == family)
+        first = self._first_range(family_of(address))
         if parsed not in ipaddress.ip_network(first):
             words = f"failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. "
             given = list(self._obj["spec"].get("clusterIPs") or [])
             refuse(self._obj, [invalid("spec.clusterIPs", given, f"{words}The range of valid IPs is {first}")])
         return address
+
+    def _first_range(self, family: str) -> str:
+        return next(c for c in self._call.server.settings.service_cidrs if family_of(c.split("/")[0]) == family)
 
     def write(self) -> None:
         """Runs when the Service itself is written."""
@@ -301,6 +305,13 @@ def allocate_health_port(spec: Json, ports: Ports) -> None:
 
 
 # ---- update -----------------------------------------------------------------------------------------------------
+def _wants_ports(spec: Json) -> bool:
+    """Whether node ports are given out to it (needsNodePort)."""
+    if spec.get("type") == "LoadBalancer":
+        return spec.get("allocateLoadBalancerNodePorts") is not False
+    return spec.get("type") == "NodePort"
+
+
 def patch_allocated(spec: Json, old: Json) -> None:
     """Values that the server gave out stay when a client leaves them out (patchAllocatedValues)."""
     if spec.get("type") != "ExternalName" and old.get("type") != "ExternalName":
@@ -308,7 +319,7 @@ def patch_allocated(spec: Json, old: Json) -> None:
             spec["clusterIP"] = old.get("clusterIP", "")
         if not spec.get("clusterIPs") and old.get("clusterIPs"):
             spec["clusterIPs"] = list(old["clusterIPs"])
-    if spec.get("type") in NODE_PORT_TYPES and old.get("type") in NODE_PORT_TYPES:
+    if _wants_ports(spec) and _wants_ports(old):
         known = {p.get("name", ""): p["nodePort"] for p in old.get("ports") or [] if p.get("nodePort")}
         used = {p["nodePort"] for p in spec.get("ports") or [] if p.get("nodePort")}
         for port in spec.get("ports") or []:
@@ -375,7 +386,7 @@ def _update_addresses(obj: Json, old: Json, addresses: Addresses) -> None:
 
 def _update_ports(obj: Json, old: Json, ports: Ports) -> None:
     spec = obj["spec"]
-    wants = spec["type"] == "NodePort" or spec.get("allocateLoadBalancerNodePorts")
+    wants = _wants_ports(spec)
     known = {p["nodePort"] for p in old.get("ports") or [] if p.get("nodePort")}
     seen: set[tuple[str, int]] = set()
     for i, port in enumerate(spec.get("ports") or []):

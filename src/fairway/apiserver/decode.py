@@ -185,7 +185,7 @@ def _quantity(raw: Any) -> str:
         raise TypeMismatch(str(error)) from None
 
 
-def _text(raw: str, code: str) -> str | None:
+def _text(raw: str, code: str) -> str:
     if code == "y":
         return _base64(raw)
     if code == "duration":

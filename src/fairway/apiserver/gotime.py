@@ -7,13 +7,28 @@ import functools
 import re
 
 _RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:\d\d)")
+_MICRO = re.compile(r".{19}[.,]\d{6}(?!\d)", re.ASCII)
+_SECONDS = (
+    (r"\d{4}", "2006"),
+    ("-", "-"),
+    (r"\d\d", "01"),
+    ("-", "-"),
+    (r"\d\d", "02"),
+    ("T", "T"),
+    (r"\d\d", "15"),
+    (":", ":"),
+    (r"\d\d", "04"),
+    (":", ":"),
+    (r"\d\d", "05"),
+)
+_FRACTION, _ZONE = (r"[.,]\d{6}", ".000000"), (r"Z|[+-]\d\d:\d\d", "Z07:00")
 
 
-def parse(text: str) -> dt.datetime:
-    """An instant; raises ValueError with the words of Go's time.Parse."""
+def parse(text: str, *, is_micro: bool = False) -> dt.datetime:
+    """An instant; raises ValueError with the words of Go's time.Parse. A MicroTime has six digits of a second."""
     match = _RFC3339.fullmatch(text)
-    if match is None:
-        raise ValueError(_parse_words(text))
+    if match is None or (is_micro and not _MICRO.match(text)):
+        raise ValueError(_parse_words(text, is_micro))
     year, month, day, hour, minute, second = (int(g) for g in match.groups()[:6])
     micro = int((match[7] or "0").ljust(6, "0")[:6])
     zone = dt.UTC
@@ -24,18 +39,28 @@ def parse(text: str) -> dt.datetime:
     try:
         return dt.datetime(year, month, day, hour, minute, second, micro, zone) - offset
     except (ValueError, OverflowError):
-        raise ValueError(f'parsing time "{text}": day out of range') from None
+        raise ValueError(f'parsing time "{text}": {_out_of_range(month, hour, minute, second)} out of range') from None
 
 
-def _parse_words(text: str) -> str:
-    layout, rest, what = "2006-01-02T15:04:05Z07:00", text, "2006"
-    for pattern, name in ((r"\d{4}", "2006"), ("-", "-"), (r"\d\d", "01"), ("-", "-"), (r"\d\d", "02"), ("T", "T")):
+def _out_of_range(month: int, hour: int, minute: int, second: int) -> str:
+    if not 1 <= month <= 12:
+        return "month"
+    found = (name for name, value, most in (("hour", hour, 23), ("minute", minute, 59)) if value > most)
+    return next(found, "second" if second > 59 else "day")
+
+
+def _parse_words(text: str, is_micro: bool) -> str:
+    fraction = (_FRACTION,) if is_micro else ()
+    layout, rest, what = "2006-01-02T15:04:05" + ".000000" * is_micro + "Z07:00", text, ""
+    for pattern, name in (*_SECONDS, *fraction, _ZONE):
         match = re.match(pattern, rest)
         what = name
         if match is None:
-            break
+            return f'parsing time "{text}" as "{layout}": cannot parse "{rest}" as "{what}"'
         rest = rest[match.end() :]
-    return f'parsing time "{text}" as "{layout}": cannot parse "{rest}" as "{what}"'
+        if name == "05" and not is_micro:
+            rest = re.sub(r"^[.,]\d+", "", rest)
+    return f'parsing time "{text}": extra text: "{rest}"'
 
 
 def write(instant: dt.datetime) -> str:
@@ -47,15 +72,17 @@ def write_micro(instant: dt.datetime) -> str:
     return f"{instant.year:04}{instant:-%m-%dT%H:%M:%S.%fZ}"
 
 
-def normal_time(text: str) -> str | None:
+def normal_time(text: str) -> str:
+    """As it is stored."""
     if text.endswith("Z") and len(text) == 20 and _RFC3339.fullmatch(text):
         parse(text)
         return text
-    return write(parse(text)) if text else None
+    return write(parse(text))
 
 
-def normal_micro_time(text: str) -> str | None:
-    return write_micro(parse(text)) if text else None
+def normal_micro_time(text: str) -> str:
+    """As it is stored, of a MicroTime."""
+    return write_micro(parse(text, is_micro=True))
 
 
 def from_seconds(now: float) -> str:

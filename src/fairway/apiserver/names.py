@@ -259,16 +259,14 @@ def cidr_errors(path: str, text: str, existing: list[str] | None = None, *, stri
         return []
     address_text, slash, length = text.partition("/")
     address = parse_ip(address_text)
-    bits = 32 if address is not None and address.version == 4 else 128
+    bits = 32 if address is not None and ":" not in address_text else 128
     if not slash or address is None or not length.isdigit() or int(length) > bits:
         return [invalid(path, text, CIDR_WORDS)]
     if address.version == 4 and ":" in address_text:
         return [invalid(path, text, "must not have an IPv4-mapped IPv6 address")]
     out: list[FieldError] = []
-    if _sloppy(address_text) != address_text:
-        out.append(invalid(path, text, "must not have leading 0s in IP"))
-    if len(length) > 1 and length.startswith("0"):
-        out.append(invalid(path, text, "must not have leading 0s in prefix length"))
+    if _sloppy(address_text) != address_text or (len(length) > 1 and length.startswith("0")):
+        out.append(invalid(path, text, "must not have leading 0s in IP or prefix length"))
     network = ipaddress.ip_network(f"{address}/{int(length)}", strict=False)
     if network.network_address != address:
         out.append(invalid(path, text, "must not have bits set beyond the prefix length"))

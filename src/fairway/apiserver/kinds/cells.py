@@ -47,7 +47,7 @@ def selector_text(selector: Json | None) -> str:
             "DoesNotExist": f"!{key}",
         }
         parts.append((key, shown.get(term.get("operator", ""), "<error>")))
-    return ",".join(text for _, text in sorted(parts)) or NONE
+    return ",".join(text for _, text in sorted(parts, key=lambda part: part[0])) or NONE
 
 
 def count(name: str, *path: str) -> Column:

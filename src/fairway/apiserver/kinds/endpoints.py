@@ -94,6 +94,8 @@ class EndpointSliceStrategy(Strategy):
         for port in obj.get("ports") or []:
             port.setdefault("name", "")
             port.setdefault("protocol", "TCP")
+        for endpoint in obj.get("endpoints") or []:
+            endpoint.pop("deprecatedTopology", None)  # of v1beta1; v1 has it for what was stored then
 
     def bump_generation(self, obj: Json, old: Json) -> None:
         changed = any(obj.get(f) != old.get(f) for f in self.generation_fields)
@@ -174,10 +176,6 @@ class EndpointSliceStrategy(Strategy):
                 invalid(f"{path}.nodeName", endpoint["nodeName"], m)
                 for m in names.subdomain_errors(endpoint["nodeName"])
             ]
-        topology = endpoint.get("deprecatedTopology") or {}
-        if len(topology) > 16:
-            out.append(too_many(f"{path}.deprecatedTopology", len(topology), 16))
-        out += names.labels_errors(topology, f"{path}.deprecatedTopology")
         if endpoint.get("hostname") is not None:
             out += [
                 invalid(f"{path}.hostname", endpoint["hostname"], m)

@@ -258,7 +258,9 @@ class NetworkPolicyStrategy(Strategy):
         if len(types) > 2:
             return [*out, invalid("spec.policyTypes", types, "may not specify more than two policyTypes")]
         return out + [
-            unsupported("spec.policyTypes", t, ("Egress", "Ingress")) for t in types if t not in ("Egress", "Ingress")
+            unsupported(f"spec.policyTypes[{i}]", t, ("Ingress", "Egress"))
+            for i, t in enumerate(types)
+            if t not in ("Egress", "Ingress")
         ]
 
     def _port_errors(self, port: Json, path: str) -> list[FieldError]:
@@ -266,17 +268,17 @@ class NetworkPolicyStrategy(Strategy):
         if port.get("protocol") not in PROTOCOLS:
             out.append(unsupported(f"{path}.protocol", port.get("protocol"), ("TCP", "UDP", "SCTP")))
         number, end = port.get("port"), port.get("endPort")
-        if number is not None:
-            out += names.port_or_name_errors(number, f"{path}.port")
+        if isinstance(number, int):
+            out += names.port_errors(f"{path}.port", number)
         if end is not None:
             if number is None:
                 out.append(invalid(f"{path}.endPort", end, "may not be specified when `port` is not specified"))
             elif isinstance(number, str):
                 out.append(invalid(f"{path}.endPort", end, "may not be specified when `port` is non-numeric"))
             elif end < number:
-                out.append(invalid(f"{path}.endPort", end, "must be greater than or equal to `port`"))
+                out.append(invalid(f"{path}.endPort", number, "must be greater than or equal to `port`"))
             out += names.port_errors(f"{path}.endPort", end)
-        return out
+        return out + (names.port_or_name_errors(number, f"{path}.port") if isinstance(number, str) else [])
 
     def _peer_errors(self, peer: Json, path: str) -> list[FieldError]:
         out: list[FieldError] = []
@@ -286,9 +288,8 @@ class NetworkPolicyStrategy(Strategy):
         block = peer.get("ipBlock")
         selects = peer.get("podSelector") is not None or peer.get("namespaceSelector") is not None
         if block is not None:
-            if selects:
-                return [*out, forbidden(path, "may not specify both ipBlock and another peer")]
-            return out + self._block_errors(block, f"{path}.ipBlock")
+            out += self._block_errors(block, f"{path}.ipBlock")
+            return [*out, forbidden(path, "may not specify both ipBlock and another peer")] if selects else out
         return out if selects else [*out, required(path, "must specify a peer")]
 
     def _block_errors(self, block: Json, path: str) -> list[FieldError]:
@@ -341,7 +342,7 @@ class ServiceCIDRStrategy(Strategy):
             ]
         if len(was) == 1 and len(new) == 2:
             return immutable(new[0], was[0], "spec.cidrs[0]") + self._cidr_errors(new)
-        return [invalid("spec.cidrs", get(obj, "spec", "cidrs"), "field is immutable")]
+        return [invalid("spec.cidrs", new, "field is immutable")]
 
     def prepare_status(self, call: Call, obj: Json, old: Json) -> None:
         super().prepare_status(call, obj, old)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fairway.apiserver.fielderrors import FieldError, forbidden, invalid, not_found
-from fairway.apiserver.kinds.podspec import pod_spec_errors, qos_class
+from fairway.apiserver.fielderrors import FieldError, forbidden, invalid
+from fairway.apiserver.kinds.podresources import qos_class
+from fairway.apiserver.kinds.podspec import pod_spec_errors
 from fairway.apiserver.request import Json
 
 EPHEMERAL, RESIZE = "ephemeralcontainers", "resize"
 _PATH = "spec.ephemeralContainers"
-_NOT_OF_EPHEMERAL = ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy")
 _KEPT_META = ("labels", "annotations", "finalizers", "ownerReferences", "deletionTimestamp")
 
 
@@ -42,7 +42,7 @@ def part_errors(obj: Json, old: Json, part: str) -> list[FieldError]:
     """What is wrong with a pod after one of these writes."""
     out = pod_spec_errors(obj["spec"], "spec")
     if part == EPHEMERAL:
-        return out + ephemeral_errors(obj["spec"]) + _kept_errors(obj["spec"], old["spec"])
+        return out + _kept_errors(obj["spec"], old["spec"])
     before = qos_class(old["spec"])
     if qos_class(obj["spec"]) != before:
         out.append(invalid("spec", before, "Pod QOS Class may not change as a result of resizing"))
@@ -59,18 +59,4 @@ def _kept_errors(spec: Json, was: Json) -> list[FieldError]:
             out.append(forbidden(_PATH, f"{what} removed\n"))
         elif new != old:
             out.append(forbidden(_PATH, f"{what} changed\n"))
-    return out
-
-
-def ephemeral_errors(spec: Json) -> list[FieldError]:
-    """What is special about them; names and images are checked with the other containers."""
-    others = {c.get("name") for n in ("containers", "initContainers") for c in spec.get(n) or []}
-    out: list[FieldError] = []
-    for i, container in enumerate(spec.get("ephemeralContainers") or []):
-        path, target = f"{_PATH}[{i}]", container.get("targetContainerName")
-        if target and target not in others:
-            out.append(not_found(f"{path}.targetContainerName", target))
-        told = [n for n in _NOT_OF_EPHEMERAL if container.get(n)]
-        told += ["resources"] if any(container.get("resources", {}).values()) else []
-        out += [forbidden(f"{path}.{n}", "cannot be set for an Ephemeral Container") for n in told]
     return out

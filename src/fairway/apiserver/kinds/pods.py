@@ -6,11 +6,16 @@ from typing import Any
 
 from fairway.apiserver import errors
 from fairway.apiserver.context import Call
-from fairway.apiserver.fielderrors import FieldError, forbidden, invalid
+from fairway.apiserver.fielderrors import FieldError, forbidden, invalid, required
 from fairway.apiserver.fieldsets import Path
 from fairway.apiserver.kinds import podparts
-from fairway.apiserver.kinds.base import RESET_SPEC, RESET_STATUS, Strategy
-from fairway.apiserver.kinds.podspec import default_pod_spec, default_requests, pod_spec_errors, qos_class
+from fairway.apiserver.kinds.base import RESET_SPEC, RESET_STATUS, Strategy, get
+from fairway.apiserver.kinds.podcontainers import image_space_errors
+from fairway.apiserver.kinds.poddefaults import default_pod_spec, default_requests
+from fairway.apiserver.kinds.podplacement import toleration_errors
+from fairway.apiserver.kinds.podresources import qos_class
+from fairway.apiserver.kinds.podspec import pod_spec_errors
+from fairway.apiserver.kinds.podwarnings import pod_warnings
 from fairway.apiserver.request import Json
 
 _TOLERATED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -59,10 +64,11 @@ class PodStrategy(Strategy):
         if old is None:
             _admit_account(call, obj)
             _admit_priority(call, obj)
-        elif spec.get("priority") is None and old["spec"].get("priority") is not None:
-            spec["priority"] = old["spec"]["priority"]
-            if spec.get("preemptionPolicy") is None and old["spec"].get("preemptionPolicy"):
-                spec["preemptionPolicy"] = old["spec"]["preemptionPolicy"]
+            _admit_runtime(call, obj)
+        else:
+            for name in ("priority", "preemptionPolicy"):
+                if spec.get(name) is None and old["spec"].get(name) is not None:
+                    spec[name] = old["spec"][name]
         tolerations = list(spec.get("tolerations") or [])
         for key in _TOLERATED:
             if not any(_tolerates(t, key) for t in tolerations):
@@ -71,6 +77,8 @@ class PodStrategy(Strategy):
 
     def prepare_create(self, call: Call, obj: Json) -> None:
         obj["metadata"]["generation"] = 1
+        if obj["spec"]["terminationGracePeriodSeconds"] < 0:
+            obj["spec"]["terminationGracePeriodSeconds"] = 1
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
         if obj["spec"].get("schedulingGates"):
             obj["status"]["conditions"] = [
@@ -85,29 +93,42 @@ class PodStrategy(Strategy):
             ]
 
     def validate(self, call: Call, obj: Json) -> list[FieldError]:
-        out = pod_spec_errors(obj["spec"], "spec")
-        if obj["spec"].get("ephemeralContainers"):
+        spec = obj["spec"]
+        out = _spec_errors(spec)
+        if spec.get("ephemeralContainers"):
             out.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
+        if spec.get("nodeName") and spec.get("schedulingGates"):
+            words = "cannot be set until all schedulingGates have been cleared"
+            out.append(forbidden("spec.nodeName", words))
         return out
 
+    def warnings(self, call: Call, obj: Json, old: Json | None) -> list[str]:
+        return pod_warnings(obj) if old is None else []
+
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
-        out = pod_spec_errors(obj["spec"], "spec")
-        new, was = obj["spec"], old["spec"]
+        out, new, was = _spec_errors(obj["spec"]), obj["spec"], old["spec"]
         for name in ("containers", "initContainers"):
-            if len(new.get(name) or []) != len(was.get(name) or []):
-                words = "pod updates may not add or remove containers"
-                return [*out, forbidden(f"spec.{name}", words)]
-        deadline, then = new.get("activeDeadlineSeconds"), was.get("activeDeadlineSeconds")
-        if then is not None and deadline is None:
-            out.append(
-                invalid("spec.activeDeadlineSeconds", None, "must not update from a positive integer to nil value")
-            )
-        elif then is not None and deadline is not None and deadline > then:
-            out.append(invalid("spec.activeDeadlineSeconds", deadline, "must be less than or equal to previous value"))
+            path, containers = f"spec.{name}", new.get(name) or []
+            if len(containers) != len(was.get(name) or []):
+                return [*out, forbidden(path, "pod updates may not add or remove containers")]
+            for i, container in enumerate(containers):  # as the real server, once more
+                out += [] if container.get("image") else [required(f"{path}[{i}].image")]
+                out += image_space_errors(container, f"{path}[{i}]")
+        wrong = _deadline_errors(new.get("activeDeadlineSeconds"), was.get("activeDeadlineSeconds"))
+        out += wrong
+        if wrong and new.get("activeDeadlineSeconds") is not None:
+            return out
         kept = [{**t, "tolerationSeconds": None} for t in new.get("tolerations") or []]
         if any({**t, "tolerationSeconds": None} not in kept for t in was.get("tolerations") or []):
             words = "existing toleration can not be modified except its tolerationSeconds"
             out.append(forbidden("spec.tolerations", words))
+        else:
+            out += toleration_errors(new.get("tolerations") or [], "spec.tolerations")
+        gates = [g.get("name", "") for g in was.get("schedulingGates") or []]
+        for i, gate in enumerate(new.get("schedulingGates") or []):
+            if gate.get("name", "") not in gates:
+                words = f"only deletion is allowed, but found new scheduling gate '{gate.get('name', '')}'"
+                out.append(forbidden(f"spec.schedulingGates[{i}].name", words))
         if _frozen(new, was) != _frozen(was, was):
             out.append(forbidden("spec", _MUTABLE + "\n" + _difference(new, was)))
         return out
@@ -145,6 +166,32 @@ class PodStrategy(Strategy):
         }
 
 
+def _spec_errors(spec: Json) -> list[FieldError]:
+    """A template may ask for what a Pod may not."""
+    out = pod_spec_errors(spec, "spec")
+    for i, volume in enumerate(spec.get("volumes") or []):
+        for j, source in enumerate(get(volume, "projected", "sources") or []):
+            if source.get("serviceAccountToken") is not None and not spec.get("serviceAccountName"):
+                at = f"spec.volumes[{i}].projected.sources[{j}].serviceAccountToken"
+                out.append(forbidden(at, "must not be specified when serviceAccountName is not set"))
+    for kind in ("containers", "initContainers"):
+        for i, container in enumerate(spec.get(kind) or []):
+            out += image_space_errors(container, f"spec.{kind}[{i}]")
+    return out
+
+
+def _deadline_errors(value: int | None, old: int | None) -> list[FieldError]:
+    """A pod's deadline may be set, and come nearer."""
+    path = "spec.activeDeadlineSeconds"
+    if value is None:
+        return [] if old is None else [invalid(path, None, "must not update from a positive integer to nil value")]
+    if not 0 <= value <= 2147483647:
+        return [invalid(path, value, "must be between 0 and 2147483647, inclusive")]
+    if old is not None and value > old:
+        return [invalid(path, value, "must be less than or equal to previous value")]
+    return []
+
+
 PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 
 
@@ -165,6 +212,22 @@ def _admit_priority(call: Call, obj: Json) -> None:
         )
         raise errors.forbidden("pods", "", name, why)
     spec["priority"], spec["preemptionPolicy"] = given, policy
+
+
+def _admit_runtime(call: Call, obj: Json) -> None:
+    """RuntimeClass admission: the class is there, and says what its pods cost beside their containers."""
+    spec, name = obj["spec"], obj["metadata"].get("name", "")
+    wanted, found = spec.get("runtimeClassName"), None
+    if wanted:
+        found = call.server.read("runtimeclasses.node.k8s.io", wanted)
+        if found is None:
+            raise errors.forbidden("pods", "", name, f'pod rejected: RuntimeClass "{wanted}" not found')
+    cost = get(found, "overhead", "podFixed")
+    if cost is not None:
+        if spec.get("overhead") not in (None, cost):
+            why = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
+            raise errors.forbidden("pods", "", name, why)
+        spec["overhead"] = cost
 
 
 def priority_of(call: Call, wanted: str, pod: str) -> tuple[int, str]:

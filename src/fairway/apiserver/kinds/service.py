@@ -123,7 +123,8 @@ def _type_errors(spec: Json) -> list[FieldError]:
         out.append(invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services"))
     if kind == "ExternalName":
         words = "may not be set for ExternalName services"
-        out += [forbidden(f"spec.{n}", words) for n in ("clusterIPs", "ipFamilies", "ipFamilyPolicy") if spec.get(n)]
+        out += [forbidden(f"spec.{n}", words) for n in ("clusterIPs", "ipFamilies") if spec.get(n)]
+        out += [] if spec.get("ipFamilyPolicy") is None else [forbidden("spec.ipFamilyPolicy", words)]
         target = spec.get("externalName", "").removesuffix(".")
         if target:
             out += [invalid("spec.externalName", target, m) for m in names.subdomain_errors(target)]
@@ -322,7 +323,9 @@ def service_warnings(obj: Json) -> list[str]:
     if spec.get("externalIPs") and not headless and kind != "ExternalName":
         out.append("spec.externalIPs is deprecated and may no longer be implemented in some clusters")
     if spec.get("loadBalancerIP"):
-        out += ip_warnings("spec.loadBalancerIP", spec["loadBalancerIP"])
+        words = "will be considered invalid in a future Kubernetes release"
+        address = ip_warnings("spec.loadBalancerIP", spec["loadBalancerIP"])
+        out += [w.replace(words, "is invalid") for w in address]
     if kind == "ExternalName" and spec.get("externalIPs"):
         out.append('spec.externalIPs is ignored when spec.type is "ExternalName"')
     if kind != "ExternalName" and spec.get("externalName"):

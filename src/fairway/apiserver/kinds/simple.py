@@ -103,14 +103,18 @@ class NodeStrategy(Strategy):
             spec["taints"] = [*(spec.get("taints") or []), taint]
 
     def validate(self, call: Call, obj: Json) -> list[FieldError]:
-        return self._errors(obj, "metadata.taints")
+        return self._errors(obj, "metadata.taints") + self._range_errors(obj)
 
     def _errors(self, obj: Json, where: str) -> list[FieldError]:
-        spec = obj.get("spec") or {}
         out: list[FieldError] = []
-        cidrs = spec.get("podCIDRs") or []
-        for i, cidr in enumerate(cidrs):
-            out += names.cidr_errors(f"spec.podCIDRs[{i}]", cidr)
+        seen: set[tuple[str, str]] = set()
+        for i, taint in enumerate(get(obj, "spec", "taints") or []):
+            out += _taint_errors(taint, f"{where}[{i}]", seen)
+        return out
+
+    def _range_errors(self, obj: Json) -> list[FieldError]:
+        cidrs = get(obj, "spec", "podCIDRs") or []
+        out = [e for i, cidr in enumerate(cidrs) for e in names.cidr_errors(f"spec.podCIDRs[{i}]", cidr)]
         if (
             not out
             and len(cidrs) > 1
@@ -118,27 +122,33 @@ class NodeStrategy(Strategy):
         ):
             words = "may specify no more than one CIDR for each IP family"
             out.append(invalid("spec.podCIDRs", cidrs, words))
-        seen: set[tuple[str, str]] = set()
-        for i, taint in enumerate(spec.get("taints") or []):
-            out += _taint_errors(taint, f"{where}[{i}]", seen)
         return out
 
+    def warnings(self, call: Call, obj: Json, old: Json | None) -> list[str]:
+        if get(obj, "spec", "externalID"):
+            return ["spec.externalID: this field is deprecated, and is unused by Kubernetes"]
+        return []
+
     def default(self, obj: Json) -> None:
-        """podCIDR and podCIDRs say the same."""
+        """podCIDR and podCIDRs say the same; dynamic configuration of kubelets is gone."""
         spec = obj.get("spec") or {}
+        spec.pop("configSource", None)
         if spec.get("podCIDR") and (spec.get("podCIDRs") or [""])[0] != spec["podCIDR"]:
             spec["podCIDRs"] = [spec["podCIDR"]]
         elif spec.get("podCIDRs") and not spec.get("podCIDR"):
             spec["podCIDR"] = spec["podCIDRs"][0]
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
-        out = self._errors(obj, "metadata.taints") * 2
+        out = self.validate(call, obj)
         new, was = get(obj, "spec", "podCIDRs") or [], get(old, "spec", "podCIDRs") or []
         if was and new != was:
             out.append(forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid'))
         provider = get(old, "spec", "providerID")
         if provider and get(obj, "spec", "providerID") != provider:
             out.append(forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid'))
+        out += self._errors(obj, "metadata.taints")
+        if get(obj, "spec", "externalID") != get(old, "spec", "externalID"):
+            out.append(forbidden("spec.externalID", "may not be updated"))
         return out
 
     def fields(self, obj: Json) -> dict[str, str]:
@@ -157,7 +167,9 @@ def _taint_errors(taint: Json, path: str, seen: set[tuple[str, str]]) -> list[Fi
         out.append(unsupported(f"{path}.effect", effect, ("NoSchedule", "PreferNoSchedule", "NoExecute")))
     key = (taint.get("key", ""), effect)
     if key in seen:
-        out.append(duplicate(path, taint))
+        shown = {"Key": key[0], "Value": value, "Effect": effect, "TimeAdded": taint.get("timeAdded")}
+        again = duplicate(path, shown)
+        out.append(again._replace(body=f"{again.body}: taints must be unique by key and effect pair"))
     seen.add(key)
     return out
 
@@ -409,18 +421,19 @@ _FIXED = (
 _GO_FIELDS = {
     "source": ("Component", "Host"),
     "involvedObject": ("Kind", "Namespace", "Name", "UID", "APIVersion", "ResourceVersion", "FieldPath"),
+    "related": ("Kind", "Namespace", "Name", "UID", "APIVersion", "ResourceVersion", "FieldPath"),
 }
 
 
 def _internal(name: str, value: Json | None) -> object:
     """A value as the server's internal types print it: structs with their Go names, nothing left out."""
     fields = _GO_FIELDS.get(name)
-    if fields is not None:
+    if fields is not None and (value is not None or name != "related"):
         given = {k.lower(): v for k, v in (value or {}).items()}
         return {f: given.get(f.lower(), "") for f in fields}
     if name == "count":
         return value or 0
-    return value if value is not None or name.endswith("Timestamp") or name == "related" else ""
+    return value if value is not None or name.endswith(("Timestamp", "Time")) or name == "related" else ""
 
 
 def _series_errors(core: Json) -> list[FieldError]:

@@ -14,7 +14,7 @@ from fairway.apiserver.context import Call
 from fairway.apiserver.fielderrors import FieldError, required
 from fairway.apiserver.kinds.base import RESET_STATUS, Strategy, get, immutable
 from fairway.apiserver.kinds.cells import NONE, count, labels_text, path_cell, selector_text, wide
-from fairway.apiserver.kinds.podspec import default_pod_spec
+from fairway.apiserver.kinds.poddefaults import default_pod_spec
 from fairway.apiserver.kinds.rows import Row, Views
 from fairway.apiserver.request import Json
 from fairway.apiserver.tables import AGE, DEFAULT, NAME, Column

@@ -10,7 +10,10 @@ from fairway.apiserver.context import Call
 from fairway.apiserver.fielderrors import FieldError, forbidden, invalid, required, unsupported
 from fairway.apiserver.fieldsets import Path
 from fairway.apiserver.kinds.base import RESET_SPEC, RESET_STATUS, Strategy, _keep, immutable
-from fairway.apiserver.kinds.podspec import default_pod_spec, selector_matches, template_errors
+from fairway.apiserver.kinds.poddefaults import default_pod_spec
+from fairway.apiserver.kinds.podspec import lasting_errors, match_errors, template_errors
+from fairway.apiserver.kinds.podwarnings import template_warnings
+from fairway.apiserver.kinds.storage import claim_spec_errors
 from fairway.apiserver.request import Json
 
 
@@ -46,23 +49,24 @@ class WorkloadStrategy(Strategy):
         spec = obj["spec"]
         return nonnegative(spec.get("replicas"), "spec.replicas") + self.selector_errors(spec) + self.extra_errors(spec)
 
-    def selector_errors(self, spec: Json) -> list[FieldError]:
-        selector, path = spec.get("selector"), "spec.selector"
-        out: list[FieldError] = []
-        if selector is None:
-            if self.word != "daemonset":
-                out.append(required(path))
-        else:
-            wrong = names.label_selector_errors(selector, path)
-            out += wrong
-            if wrong and self.word != "daemonset":
-                out.append(invalid(path, selector, "invalid label selector"))
-                selector = {}
-            if not selector.get("matchLabels") and not selector.get("matchExpressions"):
-                out.append(invalid(path, selector, "empty selector is invalid for " + self.word))
-        return out + template_errors(spec.get("template"), selector, "spec.template")
-
     word = "deployment"
+    pods_of = "ReplicaSet"  # what a refusal of the pods' deadline names
+    bad_selector = "invalid label selector"
+
+    def selector_errors(self, spec: Json) -> list[FieldError]:
+        """The selector, and the template beside it: of a selector that is none, the template is not looked at."""
+        selector, path = spec.get("selector"), "spec.selector"
+        out = [required(path)] if selector is None else names.label_selector_errors(selector, path)
+        wrong = bool(out) and selector is not None
+        if selector is not None and not selector.get("matchLabels") and not selector.get("matchExpressions"):
+            out.append(invalid(path, selector, f"empty selector is invalid for {self.word}"))
+            selector = {}
+        if wrong:
+            return [*out, invalid(path, selector, self.bad_selector)]
+        return out + match_errors(spec.get("template"), selector, "spec.template") + self.template_errors(spec)
+
+    def template_errors(self, spec: Json) -> list[FieldError]:
+        return template_errors(spec.get("template"), "spec.template", self.pods_of)
 
     def extra_errors(self, spec: Json) -> list[FieldError]:
         return []
@@ -71,14 +75,40 @@ class WorkloadStrategy(Strategy):
         out = self.validate(call, obj)
         return out + immutable(obj["spec"].get("selector"), old["spec"].get("selector"), "spec.selector")
 
+    counts: tuple[str, ...] = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas")
+    counted: tuple[str, ...] = ("observedGeneration", "terminatingReplicas")
+    ready = "readyReplicas"  # as the status' words call it
+
     def validate_status(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
+        """No count is negative, none of the pods' larger than all, and what is available is ready."""
         status = obj.get("status") or {}
-        return [
-            e
-            for name, value in sorted(status.items())
-            if isinstance(value, int) and not isinstance(value, bool)
-            for e in nonnegative(value, f"status.{name}")
-        ]
+        out: list[FieldError] = []
+        for name in (*self.counts, *self.counted):
+            out += nonnegative(status.get(name), f"status.{name}")
+        total = status.get("replicas", 0)
+        for name in self.counts[1:]:
+            if status.get(name, 0) > total:
+                out.append(invalid(f"status.{name}", status[name], "cannot be greater than status.replicas"))
+        available = status.get("availableReplicas", 0)
+        if available > status.get("readyReplicas", 0):
+            out.append(invalid("status.availableReplicas", available, f"cannot be greater than {self.ready}"))
+        return out + collision_errors(status, old.get("status") or {}, "collisionCount" in self.counted)
+
+    def warnings(self, call: Call, obj: Json, old: Json | None) -> list[str]:
+        template = obj["spec"].get("template")
+        return template_warnings(template, "spec.template") if self._looks_again(obj, old) and template else []
+
+    def _looks_again(self, obj: Json, old: Json | None) -> bool:
+        """Only a changed object is warned about."""
+        return old is None or obj["metadata"].get("generation") != old["metadata"].get("generation")
+
+
+def collision_errors(status: Json, old: Json, counted: bool) -> list[FieldError]:
+    """A count that names are made from only grows."""
+    value, was = status.get("collisionCount"), old.get("collisionCount")
+    if not counted or was is None or (value is not None and value >= was):
+        return []
+    return [invalid("status.collisionCount", value or 0, "cannot be decremented")]
 
 
 def int_or_percent(value: Any, path: str) -> list[FieldError]:
@@ -93,18 +123,31 @@ def int_or_percent(value: Any, path: str) -> list[FieldError]:
     return nonnegative(value, path)
 
 
-def _is_zero(value: Any) -> bool:
-    return value in (0, "0%", None)
+def _amount(value: Any) -> int:
+    """A count or a percentage as a number; what is neither is nothing."""
+    if not isinstance(value, str):
+        return value or 0
+    match = re.fullmatch(r"[0-9]+%|[+-]?[0-9]+", value)
+    return int(value.removesuffix("%")) if match else 0
 
 
-def _internal(strategy: Json) -> Json:
+def _percent_errors(value: Any, path: str) -> list[FieldError]:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]+%", value) and _amount(value) > 100:
+        return [invalid(path, value, "must not be greater than 100%")]
+    return []
+
+
+def _internal(strategy: Json, *fields: str) -> Json:
     """A strategy as the server's internal types print it."""
     rolling = strategy.get("rollingUpdate")
-    inner = {k[0].upper() + k[1:]: v for k, v in rolling.items()} if rolling is not None else None
+    inner = {f[0].upper() + f[1:]: rolling.get(f, 0) for f in fields} if rolling is not None else None
     return {"Type": strategy["type"], "RollingUpdate": inner}
 
 
 class DeploymentStrategy(WorkloadStrategy):
+    counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+    counted = ("observedGeneration", "unavailableReplicas", "terminatingReplicas", "collisionCount")
+
     def default_spec(self, obj: Json, spec: Json) -> None:
         super().default_spec(obj, spec)
         strategy = spec.setdefault("strategy", {})
@@ -130,11 +173,13 @@ class DeploymentStrategy(WorkloadStrategy):
             rolling = strategy["rollingUpdate"]
             for name in ("maxUnavailable", "maxSurge"):
                 out += int_or_percent(rolling[name], f"{path}.rollingUpdate.{name}")
-            if _is_zero(rolling["maxUnavailable"]) and _is_zero(rolling["maxSurge"]):
-                words = "may not be 0 when `maxSurge` is 0"
-                out.append(invalid(f"{path}.rollingUpdate.maxUnavailable", rolling["maxUnavailable"], words))
+            at = f"{path}.rollingUpdate.maxUnavailable"
+            if not _amount(rolling["maxUnavailable"]) and not _amount(rolling["maxSurge"]):
+                out.append(invalid(at, rolling["maxUnavailable"], "may not be 0 when `maxSurge` is 0"))
+            out += _percent_errors(rolling["maxUnavailable"], at)
         else:
-            out.append(unsupported(path, _internal(strategy), ("Recreate", "RollingUpdate")))
+            shown = _internal(strategy, "maxUnavailable", "maxSurge")
+            out.append(unsupported(path, shown, ("Recreate", "RollingUpdate")))
         out += nonnegative(spec.get("minReadySeconds"), "spec.minReadySeconds")
         out += nonnegative(spec.get("revisionHistoryLimit"), "spec.revisionHistoryLimit")
         out += nonnegative(spec.get("progressDeadlineSeconds"), "spec.progressDeadlineSeconds")
@@ -163,10 +208,12 @@ class DeploymentStrategy(WorkloadStrategy):
 
 
 class ReplicaSetStrategy(WorkloadStrategy):
-    word = "deployment"  # its words, for both
+    """Its words for a selector are the Deployment's."""
 
-    def extra_errors(self, spec: Json) -> list[FieldError]:
-        return nonnegative(spec.get("minReadySeconds"), "spec.minReadySeconds")
+    def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        spec = obj["spec"]
+        out = nonnegative(spec.get("replicas"), "spec.replicas")
+        return out + nonnegative(spec.get("minReadySeconds"), "spec.minReadySeconds") + self.selector_errors(spec)
 
     def prepare_create(self, call: Call, obj: Json) -> None:
         super().prepare_create(call, obj)
@@ -192,19 +239,20 @@ class ReplicationControllerStrategy(ReplicaSetStrategy):
             if not obj["metadata"].get("labels"):
                 obj["metadata"]["labels"] = dict(labels)
 
-    def selector_errors(self, spec: Json) -> list[FieldError]:
-        selector = spec.get("selector") or {}
-        if spec.get("template") is None:
-            return [*([] if selector else [required("spec.selector")]), required("spec.template")]
-        if not selector:
-            return [required("spec.selector"), *template_errors(spec["template"], {}, "spec.template")]
-        labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
-        out = names.labels_errors(selector, "spec.selector")
-        if not selector_matches({"matchLabels": selector}, labels):
-            out.append(
-                invalid("spec.template.metadata.labels", labels or None, "`selector` does not match template `labels`")
-            )
-        return out + template_errors(spec["template"], {}, "spec.template")
+    pods_of = "ReplicationController"
+
+    def _looks_again(self, obj: Json, old: Json | None) -> bool:
+        return old is None
+
+    def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        spec, path = obj["spec"], "spec.template"
+        selector, template = spec.get("selector") or {}, spec.get("template")
+        out = nonnegative(spec.get("minReadySeconds"), "spec.minReadySeconds")
+        out += [] if selector else [required("spec.selector")]
+        out += nonnegative(spec.get("replicas"), "spec.replicas")
+        if template is None:
+            return [*out, required(path)]
+        return out + match_errors(template, {"matchLabels": selector}, path) + self.template_errors(spec)
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
         return self.validate(call, obj)
@@ -223,6 +271,7 @@ class StatefulSetStrategy(WorkloadStrategy):
             strategy.setdefault("rollingUpdate", {})
         if strategy["type"] == "RollingUpdate" and strategy.get("rollingUpdate") is not None:
             strategy["rollingUpdate"].setdefault("partition", 0)
+        (strategy.get("rollingUpdate") or {}).pop("maxUnavailable", None)  # MaxUnavailableStatefulSet is off
         policy = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
         for name in ("whenDeleted", "whenScaled"):
             policy.setdefault(name, "Retain")
@@ -233,27 +282,74 @@ class StatefulSetStrategy(WorkloadStrategy):
         super().prepare_create(call, obj)
         obj["status"] = {"replicas": 0, "availableReplicas": 0}
 
-    def extra_errors(self, spec: Json) -> list[FieldError]:
+    pods_of = "StatefulSet"
+    bad_selector = ""
+
+    def warnings(self, call: Call, obj: Json, old: Json | None) -> list[str]:
+        out = super().warnings(call, obj, old)
+        if obj["spec"].get("revisionHistoryLimit", 0) < 0:
+            words = "a negative value retains all historical revisions; a value >= 0 is recommended"
+            out.append(f"spec.revisionHistoryLimit: {words}")
+        return out
+
+    counts = ("replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas")
+    counted = ("observedGeneration", "collisionCount")
+    ready = "status.readyReplicas"
+
+    def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        return self._errors(obj["spec"], is_new=True)
+
+    def _errors(self, spec: Json, *, is_new: bool) -> list[FieldError]:
+        """What cannot be changed is looked at once, when it is made."""
         out: list[FieldError] = []
         if spec["podManagementPolicy"] not in ("OrderedReady", "Parallel"):
             words = "must be 'OrderedReady' or 'Parallel'"
             out.append(invalid("spec.podManagementPolicy", spec["podManagementPolicy"], words))
-        if spec["updateStrategy"]["type"] not in ("OnDelete", "RollingUpdate"):
-            words = "must be 'RollingUpdate' or 'OnDelete'"
-            rolling = spec["updateStrategy"].get("rollingUpdate")
-            inner = (
-                {"Partition": rolling.get("partition", 0), "MaxUnavailable": rolling.get("maxUnavailable")}
-                if rolling is not None
-                else None
-            )
-            shown = {"Type": spec["updateStrategy"]["type"], "RollingUpdate": inner}
-            out.append(invalid("spec.updateStrategy", shown, words))
+        out += self._strategy_errors(spec["updateStrategy"], "spec.updateStrategy")
         policy = spec["persistentVolumeClaimRetentionPolicy"]
         for name in ("whenDeleted", "whenScaled"):
             if policy[name] not in ("Retain", "Delete"):
                 path = f"spec.persistentVolumeClaimRetentionPolicy.{name}"
                 out.append(unsupported(path, policy[name], ("Retain", "Delete")))
-        return out + nonnegative(spec.get("minReadySeconds"), "spec.minReadySeconds")
+        for i, claim in enumerate((spec.get("volumeClaimTemplates") or []) if is_new else []):
+            out += claim_spec_errors(claim.get("spec") or {}, f"spec.volumeClaimTemplates[{i}].spec")
+        out += nonnegative(spec.get("replicas"), "spec.replicas")
+        out += nonnegative(spec.get("minReadySeconds"), "spec.minReadySeconds")
+        if spec.get("ordinals") is not None:
+            out += nonnegative(spec["ordinals"].get("start"), "spec.ordinals.start")
+        service = spec.get("serviceName", "")
+        if service and is_new:
+            out += [invalid("spec.serviceName", service, m) for m in names.dns_label_errors(service)]
+        return out + self.selector_errors(spec)
+
+    def _strategy_errors(self, strategy: Json, path: str) -> list[FieldError]:
+        rolling, at = strategy.get("rollingUpdate"), f"{path}.rollingUpdate"
+        inner = {"Partition": rolling.get("partition", 0), "MaxUnavailable": None} if rolling is not None else None
+        if strategy["type"] not in ("OnDelete", "RollingUpdate"):
+            shown = {"Type": strategy["type"], "RollingUpdate": inner}
+            return [invalid(path, shown, "must be 'RollingUpdate' or 'OnDelete'")]
+        if rolling is not None and strategy["type"] == "OnDelete":
+            return [invalid(at, inner, "only allowed for updateStrategy 'RollingUpdate'")]
+        return nonnegative((rolling or {}).get("partition"), f"{at}.partition")
+
+    def template_errors(self, spec: Json) -> list[FieldError]:
+        """Names of pods are the controller's, and so are the volumes of its claims."""
+        template, claims = spec.get("template") or {}, spec.get("volumeClaimTemplates") or []
+        inner = {k: v for k, v in (template.get("spec") or {}).items() if k not in ("hostname", "subdomain")}
+        named = [(c.get("metadata") or {}).get("name", "") for c in claims]
+        made = [{"name": n, "persistentVolumeClaim": {"claimName": n}} for n in named]
+        if made:
+            inner["volumes"] = [*made, *(v for v in inner.get("volumes") or [] if v.get("name", "") not in named)]
+        path, meta = "spec.template", template.get("metadata") or {}
+        out = template_errors({**template, "spec": inner}, path, "")
+        out += names.labels_errors(meta.get("labels"), f"{path}.labels")
+        out += names.annotations_errors(meta.get("annotations"), f"{path}.annotations")
+        return out
+
+    def selector_errors(self, spec: Json) -> list[FieldError]:
+        return super().selector_errors(spec) + lasting_errors(
+            spec["template"]["spec"], "spec.template.spec", "StatefulSet"
+        )
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
         mutable = (
@@ -266,7 +362,7 @@ class StatefulSetStrategy(WorkloadStrategy):
             "minReadySeconds",
         )
         new, was = ({k: v for k, v in o["spec"].items() if k not in mutable} for o in (obj, old))
-        out = self.validate(call, obj)
+        out = self._errors(obj["spec"], is_new=False)
         if new != was:
             listed = ", ".join(f"'{m}'" for m in mutable[:-1])
             words = f"updates to statefulset spec for fields other than {listed} and 'minReadySeconds' are forbidden"
@@ -320,11 +416,46 @@ class DaemonSetStrategy(WorkloadStrategy):
             ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
         )
 
-    def extra_errors(self, spec: Json) -> list[FieldError]:
-        out = nonnegative(spec.get("minReadySeconds"), "spec.minReadySeconds")
-        if spec["updateStrategy"]["type"] not in ("OnDelete", "RollingUpdate"):
-            rolling = spec["updateStrategy"].get("rollingUpdate")
-            inner = {k[0].upper() + k[1:]: v for k, v in rolling.items()} if rolling is not None else None
-            shown = {"Type": spec["updateStrategy"]["type"], "RollingUpdate": inner}
-            out.append(unsupported("spec.updateStrategy", shown, ("RollingUpdate", "OnDelete")))
+    pods_of = "DaemonSet"
+    counts = ()
+    counted = (
+        "currentNumberScheduled",
+        "numberMisscheduled",
+        "desiredNumberScheduled",
+        "numberReady",
+        "observedGeneration",
+        "updatedNumberScheduled",
+        "numberAvailable",
+        "numberUnavailable",
+        "collisionCount",
+    )
+
+    def validate(self, call: Call, obj: Json) -> list[FieldError]:
+        spec = obj["spec"]
+        selector, path = spec.get("selector"), "spec.selector"
+        out = names.label_selector_errors(selector, path)
+        empty = selector is not None and not selector.get("matchLabels") and not selector.get("matchExpressions")
+        if not out:
+            out += match_errors(spec.get("template"), selector, "spec.template")
+        if empty:
+            out.append(invalid(path, selector, "empty selector is invalid for daemonset"))
+        out += self.template_errors(spec) + nonnegative(spec.get("minReadySeconds"), "spec.minReadySeconds")
+        out += self._strategy_errors(spec["updateStrategy"], "spec.updateStrategy")
+        return out + nonnegative(spec.get("revisionHistoryLimit"), "spec.revisionHistoryLimit")
+
+    def _strategy_errors(self, strategy: Json, path: str) -> list[FieldError]:
+        if strategy["type"] == "OnDelete":
+            return []
+        if strategy["type"] != "RollingUpdate":
+            shown = _internal(strategy, "maxUnavailable", "maxSurge")
+            return [unsupported(path, shown, ("RollingUpdate", "OnDelete"))]
+        rolling, at = strategy["rollingUpdate"], f"{path}.rollingUpdate"
+        both = (rolling["maxUnavailable"], f"{at}.maxUnavailable"), (rolling["maxSurge"], f"{at}.maxSurge")
+        out = [e for value, where in both for e in int_or_percent(value, where)]
+        out += [e for value, where in both for e in _percent_errors(value, where)]
+        down, up = _amount(rolling["maxUnavailable"]), _amount(rolling["maxSurge"])
+        if down and up:
+            out.append(invalid(f"{at}.maxSurge", rolling["maxSurge"], "may not be set when maxUnavailable is non-zero"))
+        elif not down and not up:
+            out.append(required(f"{at}.maxUnavailable", "cannot be 0 when maxSurge is 0"))
         return out
