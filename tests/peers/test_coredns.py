@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import dns.message
 import pytest
 
 import netns
 from dns_beside import Beside, Program, Question, Scenario, free_port
 from dns_random import cluster, scenario
-from dns_scenarios import IMPORTS, OBJECTS, SCENARIOS
+from dns_scenarios import IMPORTS, OBJECTS, SCENARIOS, ends, slice_of
 from dns_upstream import upstream
 from fake_api import FakeApi
+from fake_storage import SLICES
 from peer import peer
 
 pytestmark = [pytest.mark.peers, pytest.mark.kernel]
 COREDNS = peer("coredns")
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
 def serve(api: FakeApi, objects: Mapping[str, list[dict[str, Any]]]) -> None:
@@ -114,6 +119,50 @@ def test_metrics_have_corednss_names_types_and_labels(beside: Beside) -> None:
             shown[program.name] = families(program, ports[program.name][0])
     theirs, ours = shown["coredns"], shown["fairway"]
     assert {name: theirs[name] for name in theirs if ours.get(name) != theirs[name] and name not in NOT_OURS} == {}
+
+
+PROGRAMMED = Scenario(
+    "programmed",
+    """.:$PORT {
+        prometheus 127.0.0.1:$METRICS
+        kubernetes cluster.local {
+            endpoint $API
+        }
+    }
+    """,
+)
+
+
+def seconds(program: Program, port: int) -> dict[str, tuple[float, float]]:
+    """By kind of Service how many changes of endpoints were programmed, and how long that took together."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    name = "coredns_kubernetes_dns_programming_duration_seconds"
+    found = re.findall(rf'^{name}_(sum|count){{service_kind="(\w+)"}} (\S+)$', text, re.MULTILINE)
+    parts = {(kind, part): float(value) for part, kind, value in found}
+    return {kind: (parts[kind, "count"], parts[kind, "sum"]) for kind, _ in parts}
+
+
+def test_the_time_from_a_change_to_its_answer_is_counted_as_by_coredns(tmp_path: Path) -> None:
+    ports = {name: (free_port(), free_port()) for name in ("coredns", "fairway")}
+    with netns.private(), upstream() as first, upstream(tag="192.0.2.251") as second, FakeApi() as api:
+        serve(api, OBJECTS)
+        with Beside(tmp_path, COREDNS, api.url, [first, second]).running(PROGRAMMED, ports) as programs:
+            for number, of in enumerate(("web", "peers", "nobody", "peers"), 1):
+                changed = slice_of(f"late-{number}", of, ends(f"10.3.0.{number}"))
+                changed["metadata"]["annotations"] = {TRIGGER_TIME: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"}
+                api.put_many(SLICES, [changed])
+            name = "10-3-0-4.peers.default.svc.cluster.local."
+            for program in programs:
+                while dns.message.from_wire(program.ask(Question(name))[0]).rcode():
+                    time.sleep(0.02)
+            counted = {program.name: seconds(program, ports[program.name][0]) for program in programs}
+    for kind, count in (("cluster_ip", 1), ("headless_with_selector", 2)):
+        for program in ("coredns", "fairway"):
+            found, took = counted[program][kind]
+            assert found == count
+            assert 0 < took < count
+    assert counted["fairway"].keys() == counted["coredns"].keys()
 
 
 @pytest.mark.parametrize("seed", range(6))

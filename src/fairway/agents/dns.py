@@ -17,6 +17,7 @@ from fairway.agents.feed import Feed, Source
 from fairway.config import corefile_settings as config
 from fairway.dns import rows
 from fairway.dns.chain import Chain, World, build_chain
+from fairway.dns.metrics import PROGRAMMING, Histogram
 from fairway.dns.model import Request
 from fairway.dns.server import Block, Observer, Server
 from fairway.dns.state import ClusterState
@@ -101,6 +102,9 @@ class Cluster:
         self._world = world
         self.serial = int(world.wall_clock())
         self._is_handed_over = False
+        self._started = world.wall_clock()
+        self.programming: dict[str, Histogram] = {}
+        """By kind of Service: seconds from a change of its endpoints to the answers that tell of it."""
         self._sources, self._close = world.sources(settings, self._feeds(settings))
         self._tasks = [asyncio.create_task(source.run()) for source in self._sources]
         self._tasks.append(asyncio.create_task(self._announce()))
@@ -138,9 +142,16 @@ class Cluster:
     def _changed(self) -> None:
         self.serial = max(int(self._world.wall_clock()), self.serial + self._is_handed_over)
         self._is_handed_over = False
-        if self.has_synced:
-            for listener in self.listeners:
-                listener()
+        triggers = self.state.take_triggers()
+        if not self.has_synced:
+            return
+        for listener in self.listeners:
+            listener()
+        now = self._world.wall_clock()
+        for kind, when in triggers:
+            # What happened before there was a server was not programmed late.
+            if when >= self._started:
+                self.programming.setdefault(kind, Histogram(PROGRAMMING)).add(now - when)
 
     async def _announce(self) -> None:
         """The last kind to be listed is known to be only after its sink was called: tell once more."""

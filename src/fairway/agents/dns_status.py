@@ -11,7 +11,7 @@ from fairway import __version__
 from fairway.agents.dns import DnsAgent, DnsWorld, HttpServer
 from fairway.config import corefile_settings as config
 from fairway.dns.chain import Chain
-from fairway.dns.metrics import Exposition, Labels, Metrics
+from fairway.dns.metrics import PROGRAMMING, Exposition, Histogram, Labels, Metrics
 from fairway.dns.plugin_metrics import server_labels, write_plugins
 from fairway.values.errors import ConfigError
 
@@ -118,6 +118,14 @@ class StatusPages:
                 enabled[(*label, ("name", plugin))] = 1
         out.simple("coredns_plugin_enabled", "gauge", "A metric that indicates whether a plugin is enabled.", enabled)
         write_plugins(out, generation.chains)
+        programming: dict[Labels, Histogram] = {}
+        for cluster in generation.clusters.values():
+            for kind, one in cluster.programming.items():
+                labels = (("service_kind", kind),)
+                programming.setdefault(labels, Histogram(PROGRAMMING)).merge(one.counts, one.total)
+        if programming:
+            text = "Histogram of the time (in seconds) it took to program a dns instance."
+            out.histograms("coredns_kubernetes_dns_programming_duration_seconds", text, programming)
         return 200, METRICS_TYPE, out.text().encode()
 
 

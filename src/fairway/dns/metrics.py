@@ -14,6 +14,8 @@ from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 from fairway.dns.model import Reply, Request, Transport
 from fairway.values.rrtypes import RRType, rcode_text
 
+PROGRAMMING = tuple(0.001 * 2**i for i in range(20))
+"""Bounds of the time from a change to the answer that tells of it."""
 DURATIONS = tuple(0.00025 * 2**i for i in range(16))
 SIZES = (0.0, 100.0, 200.0, 300.0, 400.0, 511.0, 1023.0, 2047.0, 4095.0, 8291.0, 16e3, 32e3, 48e3, 64e3)
 KNOWN_TYPES = frozenset(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from fairway.kube.decode import Kind
-from fairway.kube.meta import LABEL_SERVICE_NAME, schema_error
+from fairway.kube.meta import ANNOTATION_TRIGGER_TIME, LABEL_SERVICE_NAME, schema_error
 from fairway.values.names import ObjectName
 
 NO_PORT = -1
@@ -65,6 +66,8 @@ class SliceRow(msgspec.Struct, frozen=True, gc=False):
     """Of a slice that another cluster exports: that cluster's name."""
     imported: str = ""
     """Of such a slice: the ServiceImport's name."""
+    triggered: float = 0.0
+    """When the change behind it happened, seconds since 1970; 0 when whoever wrote the slice does not say."""
 
     def address(self, index: int) -> bytes:
         return self.addresses[index * self.width : (index + 1) * self.width]
@@ -166,8 +169,13 @@ class _Endpoint(msgspec.Struct, gc=False, rename="camel"):
     zone: str | None = None
 
 
+class _SliceNotes(msgspec.Struct, gc=False, rename={"trigger": ANNOTATION_TRIGGER_TIME}):
+    trigger: str = ""
+
+
 class _SliceMeta(_Meta, gc=False, rename="camel"):
     labels: dict[str, str] | None = None
+    annotations: _SliceNotes | None = None
 
 
 class _WireSlice(msgspec.Struct, gc=False, rename="camel"):
@@ -269,9 +277,18 @@ def _slice_builder(*, pod_names: bool, zones: bool) -> Callable[[_WireSlice], Sl
             tuple((e.zone or "").lower() for _, e in ready) if zones else None,
             labels.get(LABEL_SOURCE_CLUSTER, ""),
             labels.get(LABEL_IMPORT_NAME, ""),
+            _moment(wire.metadata.annotations.trigger) if wire.metadata.annotations else 0.0,
         )
 
     return build
+
+
+def _moment(text: str) -> float:
+    """Seconds since 1970 of a time as Go writes it; 0 for none, and for what is no time."""
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else 0.0
+    except ValueError:
+        return 0.0
 
 
 def _label_of(target: _TargetRef | None) -> str:

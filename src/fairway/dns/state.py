@@ -150,6 +150,7 @@ class ClusterState:
         self._pods_at: Index[str, PodRow] = Index()
         self._touched = Touched()
         self._touched.everything = True
+        self._triggers: list[tuple[str, float]] = []
         self.modified = 1
         """Counts changes; whoever serves SOA records turns it into a serial."""
         self.modified_outside = 1
@@ -191,6 +192,11 @@ class ClusterState:
         """What changed since the last call."""
         touched, self._touched = self._touched, Touched()
         return touched
+
+    def take_triggers(self) -> list[tuple[str, float]]:
+        """Of the slices that came since the last call: the kind of their Service, and when their change happened."""
+        taken, self._triggers = self._triggers, []
+        return taken
 
     # -- changes
 
@@ -235,6 +241,10 @@ class ClusterState:
                     self._slices_at.add(new.address(i), new)
             if new.imported:
                 self._slices_of_import.add((namespace, new.imported), new)
+            service = self.service(namespace, new.service) if new.triggered else None
+            if service is not None:
+                kind = "headless_with_selector" if service.is_headless else "cluster_ip"
+                self._triggers.append((kind, new.triggered))
 
     def _slice_gone(self, old: SliceRow) -> None:
         namespace = old.name.namespace
