@@ -193,6 +193,22 @@ def test_forms_that_a_directive_may_have(text: str, expected: tuple[object, ...]
     assert plugins(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('a "b {$X} c"', ("b x y c",)),
+        ("a {$X}{%X%}z {$none}", ("x yx yz", "")),
+        ("a b#c d", ("b",)),
+        ('a "b#c" d # e', ("b#c", "d")),
+        (r'a "\\" "b\"c" "d\.e"', (r"\\", 'b"c', r"d\.e")),
+        ('a ""', ("",)),
+    ],
+)
+def test_words_are_read_as_corednss_lexer_reads_them(line: str, words: tuple[str, ...]) -> None:
+    (block,) = parse_corefile(f". {{\n{line}\n}}\n", "Corefile", {"X": "x y"})
+    assert block.directives[0].args == words
+
+
 def test_files_of_a_certificate_are_below_the_root() -> None:
     text = "tls://. {\n root /keys\n tls a.pem /b.pem ca.pem {\n client_auth verify_if_given\n keylog log\n }\n}\n"
     found = read_corefile(text, "Corefile", {}).servers[0].tls

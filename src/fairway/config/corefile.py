@@ -68,11 +68,15 @@ def parse_corefile(
     return _Parser(environ, read_files).parse(text, file)
 
 
-_ENVIRONMENT = re.compile(r"\{\$(?P<unix>[A-Za-z_][A-Za-z0-9_]*)\}|\{%(?P<windows>[A-Za-z_][A-Za-z0-9_]*)%\}")
+_ENVIRONMENT = re.compile(r"\{\$(?P<unix>[^}]+)\}|\{%(?P<windows>[^%]+)%\}")
+_WORD = re.compile(r"(?:(?!\\\n)[^\s#])+")
 
 
 def _lines(text: str, file: str, environ: Mapping[str, str]) -> Iterator[list[_Token]]:
-    """Logical lines as tokens; a quoted token may span lines, a backslash at the end joins two."""
+    """Logical lines as tokens; a quoted token may span lines, a backslash at the end joins two.
+
+    Variables are put into every token, quoted or not; a `#` begins a comment even at the end of a word.
+    """
 
     def put(match: re.Match[str]) -> str:
         return environ.get(match["unix"] or match["windows"], "")
@@ -92,30 +96,28 @@ def _lines(text: str, file: str, environ: Mapping[str, str]) -> Iterator[list[_T
         elif char == "#":
             at = end if (end := text.find("\n", at)) >= 0 else len(text)
         elif char == '"':
-            token, at, crossed = _quoted(text, at, Place(file, number))
-            line.append(token)
+            quoted, at, crossed = _quoted(text, at, Place(file, number))
+            line.append(_Token(_ENVIRONMENT.sub(put, quoted), Place(file, number), is_quoted=True))
             number += crossed
         else:
-            end = at
-            while end < len(text) and not text[end].isspace() and not text.startswith("\\\n", end):
-                end += 1
-            line.append(_Token(_ENVIRONMENT.sub(put, text[at:end]), Place(file, number)))
-            at = end
+            word = _WORD.match(text, at)
+            assert word is not None
+            line.append(_Token(_ENVIRONMENT.sub(put, word[0]), Place(file, number)))
+            at = word.end()
     if line:
         yield line
 
 
-def _quoted(text: str, at: int, place: Place) -> tuple[_Token, int, int]:
-    parts: list[str] = []
-    start, at = at, at + 1
-    while at < len(text) and text[at] != '"':
-        if text.startswith('\\"', at):
-            at += 1
-        parts.append(text[at])
-        at += 1
-    if at >= len(text):
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+
+
+def _quoted(text: str, at: int, place: Place) -> tuple[str, int, int]:
+    """What stands between quotes, where it ends, and how many lines it crosses; a backslash only escapes a quote."""
+    found = _QUOTED.match(text, at)
+    if found is None:
         raise place.error("a quote is opened and never closed")
-    return _Token("".join(parts), place, is_quoted=True), at + 1, text.count("\n", start, at)
+    inside = re.sub(r"\\(.)", lambda m: m[1] if m[1] == '"' else m[0], found[1], flags=re.DOTALL)
+    return inside, found.end(), found[0].count("\n")
 
 
 class _Parser:
