@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from fairway.dns.lookup import Lookup, LookupOptions, NoSuchNameError, Target, absolute, parse_name
 from fairway.dns.model import Handler, Reply, Request, refusal
-from fairway.dns.records import Authority, Resolved, addresses, relative_to, srv, with_aliases
+from fairway.dns.records import Aliases, Authority, Resolved, addresses, relative_to, srv
 from fairway.dns.state import ClusterState
 from fairway.values.domain import Name, from_labels, is_reverse, longest_zone, reverse_address
 from fairway.values.rrtypes import Rcode, RRType
@@ -129,7 +129,7 @@ class Kubernetes:
             except NoSuchNameError:
                 return None
 
-        found = await with_aliases(name, zone, targets, request.type, ttl, (), find, ask)
+        found = await Aliases(zone, request.type, ttl, find, ask).follow(name, targets)
         return Reply(answer=list(found.records), tc=found.is_truncated)
 
     def find(self, key: Name, zone: Name) -> list[Target]:

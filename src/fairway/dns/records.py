@@ -6,6 +6,7 @@ Decides owner names, weights, duplicates and additional records. Which targets a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from fairway.dns.lookup import Target, absolute
@@ -54,39 +55,35 @@ def srv(name: Name, zone: Name, targets: Sequence[Target], ttl: int) -> tuple[li
     return list(records.values()), list(extra.values())
 
 
-async def with_aliases(  # noqa: PLR0913, PLR0917 - one step of a chain, its fields would only be repacked
-    name: Name,
-    zone: Name,
-    targets: list[Target],
-    rtype: int,
-    ttl: int,
-    chain: tuple[Name, ...],
-    find: Callable[[Name], list[Target] | None],
-    resolve: Resolve,
-) -> Resolved:
-    """Addresses of targets of which some are other names: inside the zone they are followed here, outside by asking.
+@dataclass(frozen=True, slots=True)
+class Aliases:
+    """Follows the names that targets point to, for one question: inside the zone here, outside by asking."""
 
-    `find` gives the targets of a name of the zone, None when it does not exist.
-    """
-    records = addresses(name, targets, rtype, ttl) if rtype in {RRType.A, RRType.AAAA} else []
-    is_truncated = False
-    for target in targets:
-        alias = target.alias
-        if not alias or alias.lower() == name.lower() or len(chain) > MAX_CHAIN or alias.lower() in chain:
-            continue
-        link = Record(name, RRType.CNAME, ttl, alias)
-        if is_subdomain(alias.lower(), zone.lower()):
-            further = find(alias)
-            longer = (*chain, alias.lower())
-            inside = await with_aliases(alias, zone, further or [], rtype, ttl, longer, find, resolve)
-            is_truncated |= inside.is_truncated
-            if inside.records:
-                records += [link, *inside.records]
-            continue
-        outside = await resolve(alias, rtype)
-        is_truncated |= outside.is_truncated
-        records += [link, *outside.records]
-    return Resolved(tuple(records), is_truncated)
+    zone: Name
+    rtype: int
+    ttl: int
+    find: Callable[[Name], list[Target] | None]
+    """Targets of a name of the zone, None when it does not exist."""
+    resolve: Resolve
+
+    async def follow(self, name: Name, targets: list[Target], chain: tuple[Name, ...] = ()) -> Resolved:
+        """Addresses of a name's targets, with the CNAMEs that lead there; `chain` are the names before it."""
+        is_address = self.rtype in {RRType.A, RRType.AAAA}
+        records = addresses(name, targets, self.rtype, self.ttl) if is_address else []
+        is_truncated = False
+        for target in targets:
+            alias = target.alias
+            if not alias or alias.lower() == name.lower() or len(chain) > MAX_CHAIN or alias.lower() in chain:
+                continue
+            is_inside = is_subdomain(alias.lower(), self.zone.lower())
+            if is_inside:
+                found = await self.follow(alias, self.find(alias) or [], (*chain, alias.lower()))
+            else:
+                found = await self.resolve(alias, self.rtype)
+            is_truncated |= found.is_truncated
+            if found.records or not is_inside:
+                records += [Record(name, RRType.CNAME, self.ttl, alias), *found.records]
+        return Resolved(tuple(records), is_truncated)
 
 
 class Authority(NamedTuple):
