@@ -445,4 +445,98 @@ TEMPLATES = [
         "template IN AAAA {\n rcode NOERROR\n}\n" + PLAIN),
         ["yes.if.test", "no-7.if.test", "no.if.test", "a.multi.test", "c.multi.test", "d.multi.test", "www.up.test"], ("A", "AAAA", "TXT")),
 ]  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    return text.replace('"', '\\"')
+
+
+GO_TEMPLATES = (
+    "{{ range .Match }}{{ . }},{{ end }}", "{{ range $i, $m := .Match }}{{ $i }}={{ $m }};{{ end }}",
+    "{{ range $k, $v := .Group }}{{ $k }}={{ $v }};{{ end }}", "{{ range .Var }}x{{ else }}none{{ end }}",
+    "{{ range $m := .Match }}{{ if eq $m `7` }}{{ continue }}{{ end }}{{ $m }} {{ end }}",
+    "{{ range .Match }}{{ if eq . `7` }}{{ break }}{{ end }}{{ . }} {{ end }}",
+    "{{ range $i, $m := .Match }}{{ if $i }}-{{ end }}{{ len $m }}{{ end }}",
+    "{{ $x := .Group.w }}{{ $x }}{{ $x = `b` }}{{ $x }}", "{{ $x := 1 }}{{ if true }}{{ $x = 2 }}{{ end }}{{ $x }}",
+    "{{ $x := 1 }}{{ if true }}{{ $x := 2 }}{{ $x }}{{ end }}{{ $x }}", "{{ with $y := .Group.n }}{{ $y }}{{ . }}{{ end }}",
+    "{{ with .Group.none }}a{{ else with .Group.n }}b{{ . }}{{ else }}c{{ end }}", "{{ if $v := .Group.n }}{{ $v }}{{ end }}",
+    "{{ $.Name }}", "{{ with .Group }}{{ .w }}{{ $.Type }}{{ end }}", "{{ .Group.absent }}", "{{ index .Group `absent` }}|",
+    "{{ .Var }}", "{{ .Var.x }}", "{{ len .Var }}", "{{ .Match }}", "{{ .Group }}", "{{ (index .Match 1) }}", "{{ slice .Name 1 3 }}",
+    "{{ slice .Match 1 2 }}", "{{ printf `%05d|%x|%v` 7 255 true }}", "{{ printf `%s %d` `a` }}", "{{ printf `%d` `a` }}",
+    "{{ printf `%-4s|%4s|` `a` `b` }}", "{{ printf `%v` .Match }}", "{{ printf `%s` 5 }}", "{{ printf `%d` 5 6 }}", "{{ printf `%%%c%b` 65 5 }}",
+    "{{ print 1 2 `a` 3 }}", "{{ print true 1 }}", "{{ html `<a&b>` }}", "{{ urlquery `a b&c` }}", "{{ 0x10 }} {{ 1.50 }} {{ 'a' }} {{ -3 }} {{ 1e3 }}",
+    "{{ eq 1 1 }} {{ eq 1 `1` }}", "{{ eq `a` `b` `a` }}", "{{ lt 1 2 }}{{ gt 1 2 }}{{ le 2 2 }}{{ ge 1 2 }}{{ ne `a` `b` }}",
+    "{{ lt `a` `b` }}", "{{ and 1 0 2 }} {{ or 0 `` `x` }} {{ not 0 }}", "{{ and .Group.none (index .Match 99) }}|", "{{ or `x` (index .Match 99) }}",
+    "{{ index .Match 99 }}", "{{ parseInt `ff` 16 8 }} {{ parseInt `0377` 8 64 }}", "{{ parseInt `256` 10 8 }}", "{{ parseInt `x` 10 8 }}",
+    "a {{- `b` -}} c {{/* no */}} d {{- /* no */ -}} e", "{{ `a` | printf `%s-%s` `b` | len }}", "{{ (`abc` | len) | printf `%d` }}",
+    "{{ .Question.Name }} {{ .Question.Qtype }} {{ .Question.Qclass }}", "{{ .Message.RecursionDesired }} {{ .Message.Opcode }}",
+    "{{ (index .Message.Question 0).Name }}", "{{ .Meta `a/b` }}|", "{{ .Regex }}", "{{ .Remote }} {{ .Zone }} {{ .Class }} {{ .Type }}",
+    "{{ if and (eq .Group.w `no`) (gt (len .Group.n) 0) }}y{{ else if .Group.w }}w{{ else }}z{{ end }}", "{{ len `äb` }}", "{{ `a}}b` }}",
+    "{{ .Nonsense }}", "{{ .Name.First }}", "{{ index .Name 0 }}", "{{ range 3 }}{{ . }}{{ end }}", "{{ true }}",
+)  # fmt: skip
+EXPRESSIONS = (
+    "1 + 2 * 3", "(1 + 2) * 3", "7 / 2", "6 / 2", "7 % 3", "-7 % 3", "2 ** 3", "2 ^ 0.5", "-2 ** 2", "1.5 + 1", "0x10 + 1_000", "1e3",
+    "'a' + \"b\" + `c`", "'it\\'s'", "name()", "type() + class()", "proto()", "client_ip()", "opcode()", "do()", "bufsize()", "size() > 10",
+    "group('w')", "group(2)", "group(0)", "group('absent')", "group(99)", "int(group('n')) + 1", "int('x')", "float('1.5') * 2", "string(5) + '!'",
+    "len(name())", "upper('aB') + lower('aB')", "trim('  x ') + '|'", "trim('xxaxx', 'x')", "split('a.b.c', '.')", "split('a.b.c', '.')[1]",
+    "split('a.b.c', '.', 2)", "join(['a', 'b'], '-')", "replace('aXb', 'X', '-')", "repeat('ab', 3)", "indexOf('abc', 'c')", "lastIndexOf('abca', 'a')",
+    "hasPrefix('abc', 'ab')", "trimPrefix('abc', 'ab')", "trimSuffix('abc', 'bc')", "[1, 2, 3][1]", "[1, 2, 3][-1]", "[1, 2, 3][1:]", "'abcdef'[1:3]", "[1, 2][5]",
+    "{'a': 1, b: 2}.b", "{'a': 1}['a']", "{'a': 1}.x ?? 'none'", "nil ?? 'x'", "1 in [1, 2]", "3 not in [1, 2]", "'a' in {'a': 1}",
+    "name() matches '^no'", "name() matches 'x$'", "name() contains 'tt'", "name() startsWith 'n'", "name() endsWith 'test.'", "not (name() contains 'tt')",
+    "name() not contains 'tt'", "true and false or true", "!true || false", "not true == false", "1 < 2 && 2 <= 2", "'a' < 'b'", "1 == 1.0", "nil == nil",
+    "true ? 'y' : 'n'", "false ? 1 : true ? 2 : 3", "1..4", "all([1, 2], # > 0)", "any([1, 2], {# > 1})", "none([1], # > 1)", "one([1, 2], # > 1)",
+    "filter(1..6, # % 2 == 0)", "map([1, 2], # * 2)", "count([1, 2, 3], # > 1)", "find([1, 2, 3], # > 1)", "findIndex([1, 2, 3], # > 1)",
+    "map([{'a': 1}, {'a': 2}], .a)", "sum([1, 2, 3])", "max(1, 5, 3)", "min([4, 2])", "abs(-3)", "ceil(1.2)", "floor(1.8)", "round(1.5)", "first([7, 8])", "last([7, 8])",
+    "keys({'a': 1})", "values({'a': 1})", "reverse([1, 2])", "uniq([1, 1, 2])", "concat([1], [2])", "flatten([1, [2]])", "sort([2, 1])", "take([1, 2, 3], 2)",
+    "'abc' | upper()", "[1, 2] | map(# + 1) | sum()", "let x = 2; x * x", "incidr(client_ip(), '127.0.0.0/8')", "incidr('x', '127.0.0.0/8')", "incidr('10.0.0.1', '10.0.0.0/8')",
+    "toBase64('ab')", "fromBase64('YWI=')", "mean([1, 2])", "median([1, 3, 2])", "get({'a': 1}, 'a')", "metadata('a/b') == ''", "1 / 0", "3.0", "100000 * 1000000", "1 + 1 == 2 ? 'two' : 'more'",
+)  # fmt: skip
+TEMPLATES += [
+    Scenario(
+        "template language",
+        forwarding(
+            "\n".join(
+                f"template IN TXT t{number}.tt.test {{\n match ^(?P<w>[a-z]+)-(?P<n>[0-9]+)[.] ^(?P<other>.*)$\n"
+                f' answer "{{{{ .Name }}}} 60 IN TXT \\"{escaped(text)}\\""\n}}'
+                for number, text in enumerate(GO_TEMPLATES)
+            )
+        ),
+        [f"no-7.t{number}.tt.test" for number in range(len(GO_TEMPLATES))] + ["x.t0.tt.test", "x.t2.tt.test"],
+        ("TXT",),
+        variants=0,
+    ),
+    Scenario(
+        "expressions",
+        forwarding(
+            "\n".join(
+                f'template IN TXT t{number}.tt.test {{\n match ^(?P<w>[a-z]+)-(?P<n>[0-9]+)[.]\n var value "{escaped(text)}"\n'
+                f' answer "{{{{ .Name }}}} 60 IN TXT \\"{{{{ .Var.value }}}}\\""\n}}'
+                for number, text in enumerate(EXPRESSIONS)
+            )
+        ),
+        [f"no-7.t{number}.tt.test" for number in range(len(EXPRESSIONS))],
+        ("TXT",),
+        variants=0,
+    ),
+    Scenario(
+        "conditions",
+        forwarding(
+            "template IN A expr.test {\n match ^(?P<n>[0-9]+)[.]\n var n int(group('n'))\n var twice n * 2\n expr n > 1\n expr twice < 200\n"
+            ' answer "{{ .Name }} 60 IN A 10.0.0.{{ .Var.twice }}"\n fallthrough\n}\n'
+            "template ANY ANY strict.test {\n expr type() in ['A', 'TXT']\n expr incidr(client_ip(), '127.0.0.0/8')\n rcode NXDOMAIN\n}\n"
+            "template IN A broken.test {\n expr incidr('x', '10.0.0.0/8')\n rcode NXDOMAIN\n fallthrough\n}\n"
+            "template IN A number.test {\n expr 1\n rcode NXDOMAIN\n fallthrough\n}\n" + PLAIN
+        ),
+        [
+            "1.expr.test",
+            "5.expr.test",
+            "500.expr.test",
+            "x.expr.test",
+            "a.strict.test",
+            "a.broken.test",
+            "a.number.test",
+        ],
+        FEW_KINDS,
+    ),
+]
 SCENARIOS = [*KUBERNETES, *FORWARD, *FILES, *REWRITES, *TEMPLATES]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fairway.dns.go_template import GoTemplate, TemplateError
+from fairway.dns.go_template import GoTemplate
+from fairway.dns.go_template_run import TemplateError
 
 VALUES = {
     "Name": "ip-10-0-0-1.test.",
@@ -13,7 +14,8 @@ VALUES = {
     "Group": {"0": "ip-10-0-0-1.test.", "1": "10", "hex": "ff", "none": ""},
     "Remote": "10.0.0.9",
     "Question": {"Name": "IP-10-0-0-1.test.", "Qtype": 1},
-    "Meta": "",
+    "Meta": lambda _name: "",
+    "Var": {},
 }
 
 
@@ -35,7 +37,7 @@ VALUES = {
         ("{{ .Question.Name }} {{ .Question.Qtype }}", "IP-10-0-0-1.test. 1"),
         ('{{ .Meta "kubernetes/namespace" }}.', "."),
         ("{{/* a note */}}x", "x"),
-        ("{{ .Group.absent }}", ""),
+        ("{{ .Group.absent }}", "<no value>"),
         ('{{ and (ne .Zone "a") (not .Group.none) }}', "true"),
     ],
 )
@@ -49,7 +51,12 @@ def test_expands(text: str, expected: str) -> None:
         ("{{ .Name", "without"),
         ("{{ if .Name }}a", "'if' without 'end'"),
         ("{{ end }}", "end without a beginning"),
-        ("{{ range .Match }}{{ end }}", "'range' is not known"),
+        ("{{ range .Match }}", "'range' without 'end'"),
+        ("{{ $x }}", r"\$x is not known"),
+        ("{{ if .Name }}{{ $x := 1 }}{{ end }}{{ $x }}", r"\$x is not known"),
+        ("{{ break }}", "break outside of a range"),
+        ("{{ template `a` }}", "'template' is not known"),
+        ("{{ .Name := 1 }}", "declares no variable"),
         ("{{ nonsense .Name }}", "'nonsense' is not known"),
         ("{{ (.Name }}", "without"),
         ("{{ }}", "empty action"),

@@ -122,6 +122,10 @@ def template(directive: Directive, zones: Zones) -> TemplateSettings:
         matches.extend(map(line.pattern, line.count(1, MANY)))
         put(matches=tuple(matches))
 
+    def var(line: Line) -> None:
+        name, *words = line.count(2, MANY)
+        put(variables=(*found.variables, (name, " ".join(words))))
+
     def ederror(line: Line) -> None:
         code, *text = line.count(1, MANY)
         put(ederror=(line.number(code, 0, 65535), " ".join(text)))
@@ -133,6 +137,8 @@ def template(directive: Directive, zones: Zones) -> TemplateSettings:
             "answer": lambda li: put(answer=(*found.answer, *li.count(1, MANY))),
             "additional": lambda li: put(additional=(*found.additional, *li.count(1, MANY))),
             "authority": lambda li: put(authority=(*found.authority, *li.count(1, MANY))),
+            "var": var,
+            "expr": lambda li: put(conditions=(*found.conditions, " ".join(li.count(1, MANY)))),
             "rcode": lambda li: put(rcode=int(Rcode[li.choice(li.count(1)[0].upper(), known)])),
             "ederror": ederror,
             "fallthrough": lambda li: put(fallthrough=li.zones(li.args)),

@@ -240,6 +240,10 @@ class TemplateSettings:
     type: int
     zones: tuple[Name, ...]
     matches: tuple[str, ...] = (".*",)
+    variables: tuple[tuple[str, str], ...] = ()
+    """Names, and the expressions that they stand for."""
+    conditions: tuple[str, ...] = ()
+    """Expressions that must all be true."""
     answer: tuple[str, ...] = ()
     additional: tuple[str, ...] = ()
     authority: tuple[str, ...] = ()

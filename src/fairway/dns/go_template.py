@@ -1,56 +1,50 @@
-"""What CoreDNS users write of Go's text/template: fields, pipelines, `if`, `with`, and the functions that names need.
+"""Go's text/template, as CoreDNS users write it: a text with actions → nodes, of which answers are made.
 
 A template is read once, when the Corefile is, and every word in it that is not known is an error then, not an answer
-that is wrong later. `range`, `define` and variables are not known.
+that is wrong later. `define`, `template` and `block` are not known: a record is one line. What nodes make of values is
+`fairway.dns.go_template_run`'s business.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, NoReturn
 
-from fairway.values.errors import FairwayError
+from fairway.dns.go_template_run import (
+    FUNCTIONS,
+    Branch,
+    Call,
+    Chain,
+    Command,
+    Inner,
+    Jump,
+    Loop,
+    Node,
+    Pipeline,
+    Show,
+    TemplateError,
+    Variable,
+    expand,
+)
 
-
-class TemplateError(FairwayError):
-    """A template cannot be read, or makes no record; the message says which and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Show:
-    pipeline: tuple[tuple[object, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Branch:
-    """`if` and `with`: the first part when the pipeline gives something, else the second."""
-
-    pipeline: tuple[tuple[object, ...], ...]
-    then: tuple[object, ...]
-    otherwise: tuple[object, ...]
-    is_with: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    path: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    name: str
+_TOKEN = re.compile(
+    r"""(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<raw>`[^`]*`)|(?P<char>'(?:[^'\\]|\\.)+')
+    |(?P<number>[+-]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+|\d[\d_]*(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+))
+    |(?P<variable>\$\w*)|(?P<field>\.[A-Za-z_]\w*)|(?P<word>\.|[A-Za-z_]\w*)|(?P<mark>:=|=|\||\(|\)|,)""",
+    re.VERBOSE,
+)
+_ACTION = re.compile(r"""((?:"(?:[^"\\\n]|\\.)*"|`[^`]*`|/\*.*?\*/|[^"`])*?)\}\}""", re.DOTALL)
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+_LITERALS = {"true": True, "false": False, "nil": None}
+_OPENING = frozenset({"if", "with", "range"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Inner:
-    pipeline: tuple[tuple[object, ...], ...]
-
-
-_ACTION = re.compile(r"(\s*)\{\{-\s+(.*?)\s*(?:\s-\}\}(\s*)|\}\})|()\{\{\s*(.*?)\s*(?:\s-\}\}(\s*)|\}\})", re.DOTALL)
-_WORD = re.compile(r'"(?:[^"\\]|\\.)*"|`[^`]*`|[()|]|[^\s()|"`]+')
-_ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
+class _Token(NamedTuple):
+    kind: str
+    text: str
+    is_joined: bool
+    """Nothing stands between it and the one before."""
 
 
 class GoTemplate:
@@ -59,231 +53,193 @@ class GoTemplate:
     def __init__(self, text: str) -> None:
         """Raises TemplateError."""
         self.text = text
-        parts: list[str] = []
-        at = 0
-        for match in _ACTION.finditer(text):
-            parts += [text[at : match.start()], match[2] if match[2] is not None else match[5]]
-            at = match.end()
-        parts.append(text[at:])
-        if any("{{" in part for part in parts[::2]):
-            raise TemplateError(f"{text!r}: '{{{{' without '}}}}'")
-        self._parts = parts
+        self._parts = list(self._split(text))
         self._at = 0
+        self._variables = ["$"]
+        self._loops = 0
         self._nodes, end = self._read()
         if end:
             self._fail(f"{end} without a beginning")
 
     def expand(self, values: Mapping[str, object]) -> str:
         """Fill it in. Raises TemplateError."""
-        return _expand(self._nodes, values)
+        return expand(self._nodes, values)
 
     def _fail(self, problem: str) -> NoReturn:
         raise TemplateError(f"{self.text!r}: {problem}")
 
-    def _read(self) -> tuple[tuple[object, ...], str]:
-        """Nodes up to the end or to an `else` or `end`, which is given back."""
-        nodes: list[object] = []
-        while True:
-            if self._parts[self._at]:
-                nodes.append(self._parts[self._at])
-            if self._at + 1 >= len(self._parts):
-                return tuple(nodes), ""
-            action = self._parts[self._at + 1]
-            self._at += 2
-            keyword, _, rest = action.partition(" ")
-            if action.startswith("/*"):
-                continue
-            if keyword in {"else", "end"}:
-                return tuple(nodes), action
-            if keyword in {"if", "with"}:
-                nodes.append(self._branch(rest, is_with=keyword == "with"))
-            else:
-                nodes.append(_Show(self._pipeline(action)))
+    def _split(self, text: str) -> Iterator[tuple[bool, str]]:
+        """Texts, and actions (marked) without their braces; what `{{-` and `-}}` trim is gone."""
+        at, trims = 0, False
+        while (start := text.find("{{", at)) >= 0:
+            match = _ACTION.match(text, start + 2)
+            if match is None:
+                self._fail("'{{' without '}}'")
+            action, before = match[1], text[at:start]
+            if re.match(r"-\s", action):
+                action, before = action[1:], before.rstrip()
+            yield False, before.lstrip() if trims else before
+            trims = re.search(r"\s-\Z", action) is not None
+            yield True, (action[:-1] if trims else action).strip()
+            at = match.end()
+        yield False, text[at:].lstrip() if trims else text[at:]
 
-    def _branch(self, condition: str, *, is_with: bool) -> _Branch:
-        pipeline = self._pipeline(condition)
+    # -- nodes
+
+    def _read(self) -> tuple[tuple[Node, ...], str]:
+        """Nodes up to the end or to an `else` or `end`, which is given back."""
+        nodes: list[Node] = []
+        depth = len(self._variables)
+        while self._at < len(self._parts):
+            is_action, text = self._parts[self._at]
+            self._at += 1
+            keyword, _, rest = text.partition(" ")
+            if not is_action:
+                nodes += [text] if text else []
+            elif text.startswith("/*"):
+                continue
+            elif keyword in {"else", "end"}:
+                del self._variables[depth:]
+                return tuple(nodes), text
+            else:
+                nodes.append(self._action(keyword, text, rest))
+        del self._variables[depth:]
+        return tuple(nodes), ""
+
+    def _action(self, keyword: str, text: str, rest: str) -> Node:
+        if keyword in _OPENING:
+            return self._branch(keyword, rest)
+        if text in {"break", "continue"}:
+            if not self._loops:
+                self._fail(f"{text} outside of a range")
+            return Jump(is_end=text == "break")
+        return Show(self._pipeline(text))
+
+    def _branch(self, keyword: str, condition: str) -> Node:
+        depth = len(self._variables)
+        pipeline = self._pipeline(condition, is_range=keyword == "range")
+        self._loops += keyword == "range"
         then, end = self._read()
-        otherwise: tuple[object, ...] = ()
+        self._loops -= keyword == "range"
+        otherwise: tuple[Node, ...] = ()
         if end.startswith("else "):
-            _keyword, rest = end.split(" ", 1)
-            kind, _, further = rest.strip().partition(" ")
-            if kind not in {"if", "with"}:
+            kind, _, further = end.removeprefix("else ").strip().partition(" ")
+            if kind != keyword or kind == "range":
                 self._fail(f"{end!r} is not known")
-            otherwise = (self._branch(further, is_with=kind == "with"),)
+            otherwise = (self._branch(kind, further),)
         elif end == "else":
             otherwise, end = self._read()
             if end != "end":
                 self._fail("'else' without 'end'")
         elif end != "end":
-            self._fail("'if' without 'end'")
-        return _Branch(pipeline, then, otherwise, is_with)
+            self._fail(f"'{keyword}' without 'end'")
+        del self._variables[depth:]
+        if keyword == "range":
+            return Loop(pipeline, then, otherwise)
+        return Branch(pipeline, then, otherwise, keyword == "with")
 
-    def _pipeline(self, text: str) -> tuple[tuple[object, ...], ...]:
-        words = _WORD.findall(text)
-        if not words:
+    # -- pipelines
+
+    def _pipeline(self, text: str, *, is_range: bool = False) -> Pipeline:
+        tokens = self._tokens(text)
+        if not tokens:
             self._fail("an empty action")
-        pipeline, rest = self._commands(words)
+        names, is_new, tokens = self._declared(tokens, 2 if is_range else 1)
+        commands, rest = self._commands(tokens)
         if rest:
             self._fail(f"')' without '(' in {text!r}")
-        return pipeline
+        self._variables += names if is_new else ()
+        return Pipeline(commands, names, is_new)
 
-    def _commands(self, words: Sequence[str]) -> tuple[tuple[tuple[object, ...], ...], list[str]]:
-        commands: list[tuple[object, ...]] = []
+    def _tokens(self, text: str) -> list[_Token]:
+        found, at, last = [], 0, -1
+        while at < len(text):
+            if text[at].isspace():
+                at += 1
+                continue
+            match = _TOKEN.match(text, at)
+            if match is None or match.lastgroup is None:
+                self._fail(f"{text[at:]!r} is not known")
+            found.append(_Token(match.lastgroup, match[0], at == last))
+            at = last = match.end()
+        return found
+
+    def _declared(self, tokens: list[_Token], most: int) -> tuple[tuple[str, ...], bool, list[_Token]]:
+        """Variables in front of `:=` (new ones) or `=`, and what follows."""
+        mark = next((i for i, token in enumerate(tokens) if token.text in {":=", "="}), None)
+        if mark is None:
+            return (), False, tokens
+        names = tuple(token.text for token in tokens[:mark] if token.kind == "variable")
+        commas = sum(token.text == "," for token in tokens[:mark])
+        if not 0 < len(names) <= most or len(names) + commas != mark:
+            self._fail(f"{' '.join(t.text for t in tokens[: mark + 1])} declares no variable")
+        is_new = tokens[mark].text == ":="
+        if not is_new:
+            for name in names:
+                self._known(name)
+        return names, is_new, tokens[mark + 1 :]
+
+    def _known(self, name: str) -> str:
+        if name not in self._variables:
+            self._fail(f"{name} is not known (known: {', '.join(self._variables)})")
+        return name
+
+    def _commands(self, tokens: Sequence[_Token]) -> tuple[tuple[Command, ...], list[_Token]]:
+        commands: list[Command] = []
         command: list[object] = []
-        left = list(words)
-        while left:
-            word = left.pop(0)
-            if word == ")":
-                left.insert(0, word)
-                break
-            if word == "|":
+        left = list(tokens)
+        while left and left[0].text != ")":
+            token = left.pop(0)
+            if token.text == "|" and token.kind == "mark":
                 commands.append(tuple(command))
                 command = []
-            elif word == "(":
-                inner, left = self._commands(left)
-                if left[:1] != [")"]:
-                    self._fail("'(' without ')'")
-                left.pop(0)
-                command.append(_Inner(inner))
-            else:
-                command.append(self._operand(word))
+                continue
+            operand, left = self._operand(token, left)
+            fields: list[str] = []
+            while left and left[0].kind == "field" and left[0].is_joined:
+                fields.append(left.pop(0).text[1:])
+            command.append(Chain(operand, tuple(fields)) if fields else operand)
         commands.append(tuple(command))
         if not all(commands):
             self._fail("an empty command")
         return tuple(commands), left
 
-    def _operand(self, word: str) -> object:
-        if word[0] == '"':
-            return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), word[1:-1])
-        if word[0] == "`":
-            return word[1:-1]
-        if re.fullmatch(r"-?\d+", word):
-            return int(word)
-        if word in {"true", "false"}:
-            return word == "true"
-        if word.startswith("."):
-            return _Field(tuple(part for part in word.split(".") if part))
-        if word in _FUNCTIONS:
-            return _Call(word)
-        return self._fail(f"{word!r} is not known (known: {', '.join(sorted(_FUNCTIONS))}, fields, numbers, strings)")
+    def _operand(self, token: _Token, left: list[_Token]) -> tuple[object, list[_Token]]:
+        if token.text == "(" and token.kind == "mark":
+            inner, left = self._commands(left)
+            if not left:
+                self._fail("'(' without ')'")
+            return Inner(Pipeline(inner)), left[1:]
+        return self._term(token), left
+
+    def _term(self, token: _Token) -> object:
+        match token.kind:
+            case "string":
+                return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), token.text[1:-1])
+            case "raw":
+                return token.text[1:-1]
+            case "char":
+                return ord(re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), token.text[1:-1]))
+            case "number":
+                return _number(token.text)
+            case "variable":
+                return Variable(self._known(token.text))
+            case "field":
+                return Chain(Variable("."), (token.text[1:],))
+        if token.text == ".":
+            return Variable(".")
+        if token.text in _LITERALS:
+            return _LITERALS[token.text]
+        if token.text in FUNCTIONS:
+            return Call(token.text)
+        return self._fail(
+            f"{token.text!r} is not known (known: {', '.join(sorted(FUNCTIONS))}, fields, numbers, strings)"
+        )
 
 
-def _expand(nodes: Sequence[object], dot: object) -> str:
-    parts: list[str] = []
-    for node in nodes:
-        match node:
-            case str():
-                parts.append(node)
-            case _Show(pipeline):
-                parts.append(_shown(_evaluate(pipeline, dot)))
-            case _Branch(pipeline, then, otherwise, is_with):
-                value = _evaluate(pipeline, dot)
-                parts.append(_expand(then, value if is_with else dot) if value else _expand(otherwise, dot))
-    return "".join(parts)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "[" + " ".join(map(_shown, value)) + "]" if isinstance(value, list) else str(value)
-
-
-def _evaluate(pipeline: Sequence[Sequence[object]], dot: object) -> Any:
-    value: Any = None
-    for number, command in enumerate(pipeline):
-        first, *arguments = command
-        given = [_value(one, dot) for one in arguments] + ([value] if number else [])
-        if isinstance(first, _Call):
-            value = _call(first.name, given)
-        elif isinstance(first, _Field) and first.path == ("Meta",) and len(given) == 1:
-            value = ""  # there is no metadata here: as if no plugin had given any
-        elif given:
-            raise TemplateError(f"{first!r} takes no arguments")
-        else:
-            value = _value(first, dot)
-    return value
-
-
-def _call(name: str, given: list[Any]) -> Any:
+def _number(text: str) -> int | float:
+    digits = text.replace("_", "")
     try:
-        return _FUNCTIONS[name](*given)
-    except (TypeError, ValueError, LookupError) as error:
-        raise TemplateError(f"{name} {' '.join(map(repr, given))}: {error}") from None
-
-
-def _value(operand: object, dot: object) -> Any:
-    match operand:
-        case _Field(path):
-            found: Any = dot
-            for part in path:
-                if not isinstance(found, Mapping):
-                    raise TemplateError(f".{'.'.join(path)}: not known here")
-                if part not in found and found is dot and len(path) == 1:
-                    raise TemplateError(f".{part}: not known (known: {', '.join(sorted(found))})")
-                found = found.get(part, "")
-            return found
-        case _Inner(pipeline):
-            return _evaluate(pipeline, dot)
-        case _Call(name):
-            return _call(name, [])
-    return operand
-
-
-def _index(value: Any, *keys: Any) -> Any:
-    for key in keys:
-        value = value.get(str(key), "") if isinstance(value, Mapping) else value[key]
-    return value
-
-
-def _parse_int(text: str, base: int, bits: int) -> int:
-    number = int(text, base)
-    if number < 0 or (bits and number >= 2**bits):
-        raise ValueError(f"{text} does not fit {bits} bits")
-    return number
-
-
-def _printf(form: str, *values: Any) -> str:
-    given = list(values)
-
-    def put(verb: re.Match[str]) -> str:
-        if verb[2] == "%":
-            return "%"
-        value = given.pop(0) if given else "%!(MISSING)"
-        if verb[2] == "q":
-            return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
-        if verb[2] in "vs":
-            return f"%{verb[1]}s" % _shown(value)
-        return f"%{verb[1]}{verb[2]}" % value
-
-    return re.sub(r"%([-+0-9.]*)([a-zA-Z%])", put, form)
-
-
-def _equals(first: Any, *others: Any) -> bool:
-    return any(first == other for other in others)
-
-
-def _and(*values: Any) -> Any:
-    return next((v for v in values if not v), values[-1])
-
-
-def _or(*values: Any) -> Any:
-    return next((v for v in values if v), values[-1])
-
-
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "and": _and,
-    "eq": _equals,
-    "ge": lambda a, b: a >= b,
-    "gt": lambda a, b: a > b,
-    "index": _index,
-    "le": lambda a, b: a <= b,
-    "len": len,
-    "lt": lambda a, b: a < b,
-    "ne": lambda a, b: a != b,
-    "not": lambda a: not a,
-    "or": _or,
-    "parseInt": _parse_int,
-    "print": lambda *values: "".join(map(_shown, values)),
-    "printf": _printf,
-    "slice": lambda value, *ends: value[slice(*ends)] if len(ends) != 1 else value[ends[0] :],
-}
+        return int(digits, 0)
+    except ValueError:
+        return int(digits, 8) if re.fullmatch(r"[+-]?0[0-7]+", digits) else float(digits)

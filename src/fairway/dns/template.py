@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from fairway.config.corefile_settings import TemplateSettings
 from fairway.config.go_regexp import compile_pattern
-from fairway.dns.go_template import GoTemplate, TemplateError
+from fairway.dns.expression import KEYWORDS, Expression
+from fairway.dns.expression_functions import FUNCTIONS, PREDICATES, ExpressionError
+from fairway.dns.go_template import GoTemplate
+from fairway.dns.go_template_run import Fields, TemplateError
 from fairway.dns.kubernetes import Resolver
 from fairway.dns.metrics import Count, Labels
-from fairway.dns.model import Handler, Reply, Request, refusal
+from fairway.dns.model import Handler, Reply, Request, Transport, refusal
 from fairway.dns.records import Resolved
 from fairway.dns.small import address_text
 from fairway.values.domain import from_text, longest_zone, to_text
 from fairway.values.errors import ConfigError, InvalidValueError
-from fairway.values.rrtypes import CLASS_ANY, CLASS_NUMBERS, Rcode, RRType, type_text
+from fairway.values.rrtypes import CLASS_ANY, CLASS_NUMBERS, RD, Rcode, RRType, type_text
 from fairway.wire.dns_message import Record
 
 EDE = 15
@@ -38,7 +43,10 @@ class Template:
             self._answer = [GoTemplate(text) for text in settings.answer]
             self._additional = [GoTemplate(text) for text in settings.additional]
             self._authority = [GoTemplate(text) for text in settings.authority]
-        except TemplateError as error:
+            self._variables = _compiled(settings.variables)
+            names = [name for name, _ in self._variables]
+            self._conditions = [Expression(text, names, _QUESTION) for text in settings.conditions]
+        except (TemplateError, ExpressionError) as error:
             raise ConfigError(f"{settings.place}: template: {error}") from None
 
     async def serve(self, request: Request) -> Reply:
@@ -54,11 +62,18 @@ class Template:
             if longest_zone(request.key, settings.fallthrough) is not None:
                 return await self.following.serve(request)
             return refusal(Rcode.SERVFAIL)
-        if settings.rcode == Rcode.SERVFAIL:
-            return refusal(Rcode.SERVFAIL)
         values = self._values(request, to_text(zone), found)
+        try:
+            is_meant = self._is_meant(request, values)
+        except ExpressionError:
+            return refusal(Rcode.SERVFAIL)
+        if not is_meant:
+            goes_on = longest_zone(request.key, settings.fallthrough) is not None
+            return await self.following.serve(request) if goes_on else refusal(Rcode.SERVFAIL)
         labels = (("zone", values["Zone"]), ("class", values["Class"]), ("type", values["Type"]))
         self._matches[labels] = self._matches.get(labels, 0) + 1
+        if settings.rcode == Rcode.SERVFAIL:
+            return refusal(Rcode.SERVFAIL)
         try:
             return await self._reply(request, values)
         except TemplateError as error:
@@ -91,6 +106,7 @@ class Template:
         rtype = self.settings.type if request.type == RRType.ANY else request.type
         rclass = self.settings.rclass if request.rclass == CLASS_ANY else request.rclass
         groups = [found[0], *(g or "" for g in found.groups())]
+        question = Fields(Name=to_text(request.name), Qtype=request.type, Qclass=request.rclass)
         return {
             "Zone": zone,
             "Name": to_text(request.key),
@@ -103,10 +119,66 @@ class Template:
                 **{str(i): g for i, g in enumerate(groups)},
                 **{k: v or "" for k, v in found.groupdict().items()},
             },
-            "Question": {"Name": to_text(request.name), "Qtype": request.type, "Qclass": request.rclass},
-            "Message": {"Id": request.id, "RecursionDesired": bool(request.flags & 0x0100)},
-            "Meta": "",
+            "Question": question,
+            "Message": Fields(
+                Id=request.id,
+                Opcode=request.opcode,
+                RecursionDesired=bool(request.flags & RD),
+                AuthenticatedData=request.authenticated_data,
+                CheckingDisabled=request.checking_disabled,
+                Question=[question],
+            ),
+            "Meta": lambda _name: "",  # as if no plugin had given any
+            "Var": {},
         }
+
+    def _is_meant(self, request: Request, values: dict[str, Any]) -> bool:
+        """Give the variables their values; whether all conditions hold. Raises ExpressionError."""
+        scope: dict[str, Any] = {name: partial(one, request) for name, one in _QUESTION.items()}
+        scope["group"] = lambda name: values["Group"].get(str(name), "")
+        for name, expression in self._variables:
+            scope[name] = values["Var"][name] = expression(scope)
+        return all(condition(scope) is True for condition in self._conditions)
+
+
+def _in_block(_request: Request, address: str, block: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(block, strict=False)
+    except ValueError as error:
+        raise ExpressionError(str(error)) from None
+
+
+_QUESTION: dict[str, Callable[..., Any]] = {
+    "bufsize": lambda request: request.limit,
+    "class": lambda request: _CLASS_NAMES.get(request.rclass, str(request.rclass)),
+    "client_ip": lambda request: address_text(request.client),
+    "do": lambda request: request.wants_dnssec,
+    "group": lambda _request, _name: "",  # of the match: put in for each question
+    "id": lambda request: request.id,
+    "incidr": _in_block,
+    "metadata": lambda _request, _name: "",
+    "name": lambda request: to_text(request.key),
+    "opcode": lambda request: request.opcode,
+    "port": lambda request: str(request.client_port),
+    "proto": lambda request: "udp" if request.transport is Transport.UDP else "tcp",
+    "server_ip": lambda request: address_text(request.local),
+    "server_port": lambda request: str(request.local_port),
+    "size": lambda request: request.size,
+    "type": lambda request: type_text(request.type),
+}
+"""What expressions may ask of a question, as in CoreDNS' `view`."""
+
+
+def _compiled(variables: tuple[tuple[str, str], ...]) -> list[tuple[str, Expression]]:
+    """Each may use those before it. Raises ExpressionError."""
+    found: list[tuple[str, Expression]] = []
+    for name, text in variables:
+        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
+            raise ExpressionError(f"var {name}: not a name")
+        if name in {*KEYWORDS, *FUNCTIONS, *PREDICATES, *_QUESTION}:
+            raise ExpressionError(f"var {name}: the name has a meaning already")
+        found.append((name, Expression(text, [one for one, _ in found], _QUESTION)))
+    return found
 
 
 def make_record(template: GoTemplate, values: dict[str, Any]) -> Record:
