@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -137,3 +138,13 @@ def test_reloads_under_load_lose_no_query_and_empty_the_cache(running: Running) 
         thread.join()
     assert failed == []
     assert 6 <= sum(q[0] == "www.up.test." for q in running.up.asked) <= 6 * 3
+
+
+def test_questions_that_an_upstream_never_answers_hold_up_no_other(running: Running) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for number in range(200):
+            query = dns.message.make_query("mute.up.test", "A", id=number + 1)
+            sock.sendto(query.to_wire(), ("127.0.0.1", running.port))
+        eventually(lambda: ("mute.up.test.", "A", "udp") in running.up.asked, "the mute name")
+        for name in ("www", "v4", "alias", "mx1", "nothing"):  # none of them is in the cache
+            running.ask(f"{name}.up.test", 1.5)

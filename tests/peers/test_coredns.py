@@ -89,7 +89,7 @@ NOT_OURS = {
     "coredns_kubernetes_rest_client_requests_total",
     "coredns_health_request_duration_seconds",  # the server does not ask itself each second: idle is idle
     "coredns_health_request_failures_total",
-    "coredns_proxy_conn_cache_misses_total",  # a datagram has a socket of its own (RFC 5452): none is kept
+    "coredns_proxy_conn_cache_misses_total",  # which sockets are used again is not counted
     "coredns_proxy_conn_cache_hits_total",
 }
 

@@ -7,6 +7,7 @@ for how long, is `fairway.dns.cache`'s; the form that an answer has there, `fair
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
@@ -101,7 +102,7 @@ class KeptAnswers:
         self._tables = tables
         self._rows = rows
         self._max_bytes = max_bytes
-        self._held: dict[Key, tuple[Item, int]] = {}
+        self._held: OrderedDict[Key, tuple[Item, int]] = OrderedDict()
         """What was handed over and its size; 0 for what has no form there."""
         self.size = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -142,6 +143,8 @@ async def _asked(step: NameStep, server: str) -> NameStep:
         answer = await upstream.exchange(query, stream=False, seconds=3.0)
     except UpstreamError:
         return served(step, server, None)
+    finally:
+        upstream.close()
     return served(step, server, answer)
 
 
@@ -224,6 +227,7 @@ async def _serve(world: RealWorld, sink: CorefileSink | None, *, is_quiet: bool)
     from fairway.dns.metrics import Metrics
     from fairway.io.dns.world import fast_tables, merge_fast
 
+    gc.set_threshold(50_000, 20, 20)  # long-lived objects are many and cycles few
     metrics = Metrics()
     agent = DnsAgent(world, [metrics])
     pages = StatusPages(agent, metrics, world)

@@ -8,6 +8,7 @@ fetched in the background: `spawn` runs that.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -74,7 +75,8 @@ class Cache:
         self.now = now
         self._spawn = spawn
         self._wait_for = wait_for
-        self.items: dict[str, dict[Key, Item]] = {"success": {}, "denial": {}}
+        # The oldest goes first. A plain dict finds its first key by way of all that were deleted before it.
+        self.items: dict[str, OrderedDict[Key, Item]] = {"success": OrderedDict(), "denial": OrderedDict()}
         self.statistics = CacheStatistics()
         self.keeper: Keeper | None = None
 
@@ -222,11 +224,8 @@ class Cache:
         name = "denial" if kind in {Class.DENIAL, Class.FAILURE} else "success"
         items = self.items[name]
         if key not in items and len(items) >= limits.capacity:
-            # The oldest goes: dicts keep the order in which keys came.
-            oldest = next(iter(items), None)
-            if oldest is not None:
-                del items[oldest]
-                self._changed(oldest)
+            if items:
+                self._changed(items.popitem(last=False)[0])
             self.statistics.evictions[name] += 1
         old = items.pop(key, None)
         if name == "success" and self.settings.prefers_positive:

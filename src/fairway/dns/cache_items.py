@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from copy import copy
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
@@ -141,16 +140,21 @@ def with_ttl(reply: Reply, ttl: int) -> Reply:
     """The reply with that TTL on every record; the sections are new lists."""
 
     def aged(records: Iterable[Record]) -> list[Record]:
-        return [r._replace(ttl=ttl) for r in records]
+        return [Record(r.name, r.type, ttl, r.rdata, r.rclass) for r in records]
 
-    return replace(reply, answer=aged(reply.answer), authority=aged(reply.authority), additional=aged(reply.additional))
+    sections = aged(reply.answer), aged(reply.authority), aged(reply.additional)
+    return Reply(
+        reply.rcode, reply.aa, reply.ra, reply.ad, reply.tc, *sections, reply.options, reply.echoed, reply.stream,
+        reply.is_refusal, reply.cause, reply.source,
+    )  # fmt: skip
 
 
 def kept_form(reply: Reply) -> Reply:
     """As it is kept: what belongs to one exchange alone (EDNS, RD, CD) is left out."""
-    kept = copy(reply)
-    kept.options, kept.echoed, kept.is_refusal, kept.cause = None, None, False, ""
-    return kept
+    return Reply(
+        reply.rcode, reply.aa, reply.ra, reply.ad, reply.tc, reply.answer, reply.authority, reply.additional,
+        source=reply.source,
+    )  # fmt: skip
 
 
 def for_client(reply: Reply, request: Request) -> Reply:

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from fairway.dns.model import Reply, Request, Transport
@@ -162,16 +163,16 @@ class Metrics:
 
     def answered(self, labels: tuple[str, str], request: Request, reply: Reply, size: int, seconds: float) -> None:
         """Count one answer."""
-        where: Labels = (("server", labels[0]), ("zone", labels[1]), ("view", ""))
-        protocol = "udp" if request.transport is Transport.UDP else "tcp"
-        family = "1" if len(request.client) == 4 else "2"
-        type_name = request_type(request.type)
-        self._count(self.requests, (*where, ("proto", protocol), ("family", family), ("type", type_name)))
-        self._count(self.responses, (*where, ("rcode", rcode_text(reply.rcode)), ("plugin", reply.source)))
+        is_udp = request.transport is Transport.UDP
+        where, asked, answered = _labels(
+            labels, is_udp, len(request.client) == 4, request.type, (reply.rcode, reply.source)
+        )
+        self._count(self.requests, asked)
+        self._count(self.responses, answered)
         if request.wants_dnssec:
             self._count(self.do_requests, where)
         self._histogram(self.durations, where, DURATIONS).add(seconds)
-        sized = (*where, ("proto", protocol))
+        sized = (*where, ("proto", "udp" if is_udp else "tcp"))
         self._histogram(self.request_sizes, sized, SIZES).add(request.size)
         self._histogram(self.response_sizes, sized, SIZES).add(size)
 
@@ -222,6 +223,18 @@ class Metrics:
         out.histograms("coredns_dns_response_size_bytes", "Size of the reply in bytes.", self.response_sizes)
 
 
+@lru_cache(maxsize=1024)
+def _labels(
+    labels: tuple[str, str], is_udp: bool, is_ipv4: bool, rtype: int, outcome: tuple[int, str]
+) -> tuple[Labels, Labels, Labels]:
+    """Of an answer at all, of its request, of its response. Few of them come again and again."""
+    where: Labels = (("server", labels[0]), ("zone", labels[1]), ("view", ""))
+    protocol, family = "udp" if is_udp else "tcp", "1" if is_ipv4 else "2"
+    asked = (*where, ("proto", protocol), ("family", family), ("type", request_type(rtype)))
+    return where, asked, (*where, ("rcode", rcode_text(outcome[0])), ("plugin", outcome[1]))
+
+
+@lru_cache(maxsize=256)
 def request_type(number: int) -> str:
     """The type's name, `other` for those that CoreDNS does not count apart."""
     try:

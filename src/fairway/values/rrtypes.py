@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 
 
 class RRType(IntEnum):
@@ -91,6 +92,7 @@ def type_text(number: int) -> str:
         return f"TYPE{number}"
 
 
+@lru_cache(maxsize=256)
 def rcode_text(number: int) -> str:
     """`NOERROR`, `NXDOMAIN` …"""
     try:

@@ -271,7 +271,7 @@ class FastListener(Answering):
             await asyncio.to_thread(thread.join)
         self._readable()
         self._loop.remove_reader(self._ours.fileno())
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._finish()
         for pointer in self._servers:
             self._library.fw_server_free(pointer)
         self._servers = []

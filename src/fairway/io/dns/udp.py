@@ -11,7 +11,7 @@ import contextlib
 import logging
 import socket
 import struct
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fairway.dns.model import Transport
@@ -116,30 +116,76 @@ class Answering:
         self.address = address
         self.server = server
         self._loop = loop
-        self._tasks: set[asyncio.Task[list[bytes]]] = set()
+        self._waiting: set[_Driven] = set()
 
     def handle(self, data: bytes, origin: Origin) -> None:
         """Answer one datagram, now or later."""
         peer = Peer(Transport.UDP, unmapped(origin.client[0]), origin.client[1], origin.local, self.address.port)
-        work = self.server.answer(data, peer)
-        waits, replies = step(work)
-        if not waits:
-            self._send(replies, origin)
-            return
-        task = self._loop.create_task(resume(work, waits))
-        self._tasks.add(task)
-        task.add_done_callback(lambda done: self._finished(done, origin))
+        one = _Driven(self.server.answer(data, peer), origin, self)
+        self._waiting.add(one)
+        one.go_on()
 
-    def _finished(self, task: asyncio.Task[list[bytes]], origin: Origin) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            self._send(task.result(), origin)
+    def soon(self, work: Callable[[], None]) -> None:
+        """When others have had their turn."""
+        self._loop.call_soon(work)
 
-    def _send(self, replies: list[bytes], origin: Origin) -> None:
+    async def _finish(self) -> None:
+        """Until what is under way is answered."""
+        while self._waiting:
+            await asyncio.gather(*(one.finished(self._loop) for one in self._waiting), return_exceptions=True)
+
+    def done(self, one: _Driven, replies: list[bytes]) -> None:
+        """Send what one datagram is answered with."""
+        self._waiting.discard(one)
+        origin = one.origin
         for reply in replies:
             # A full send buffer or an unreachable client: to both, the client's retry is the answer.
             with contextlib.suppress(OSError):
                 origin.socket.sendmsg([reply], origin.reply_to, socket.MSG_DONTWAIT, origin.client)
+
+
+class _Driven:
+    """A coroutine that goes on when what it waits for is done: what a task is, for a third of its price.
+
+    It is no task, so `asyncio.timeout` and the like need one of their own in there.
+    """
+
+    __slots__ = ("_answering", "_finished", "_work", "origin")
+
+    def __init__(self, work: Coroutine[Any, Any, list[bytes]], origin: Origin, answering: Answering) -> None:
+        self._work = work
+        self.origin = origin
+        self._answering = answering
+        self._finished: asyncio.Future[None] | None = None
+
+    def go_on(self, _done: object = None) -> None:
+        """To its end, or to where it waits next."""
+        try:
+            waits_for = self._work.send(None)
+        except StopIteration as end:
+            self._end(end.value)
+        except Exception:
+            log.exception("msg='a fault while answering'")
+            self._end([])
+        else:
+            self._wait_for(waits_for)
+
+    def _wait_for(self, future: Any) -> None:
+        if future is None:  # `sleep(0)`: others first
+            self._answering.soon(self.go_on)
+            return
+        future._asyncio_future_blocking = False  # noqa: SLF001 - how a task says that it has seen the future
+        future.add_done_callback(self.go_on)
+
+    def finished(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """Done when the answer is sent."""
+        self._finished = self._finished or loop.create_future()
+        return self._finished
+
+    def _end(self, replies: list[bytes]) -> None:
+        self._answering.done(self, replies)
+        if self._finished is not None:
+            self._finished.set_result(None)
 
 
 class UdpListener(Answering):
@@ -157,7 +203,7 @@ class UdpListener(Answering):
     async def close(self) -> None:
         """Stop reading; answers under way are still sent."""
         self._loop.remove_reader(self.socket.fileno())
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._finish()
         self.socket.close()
 
     def _readable(self) -> None:
@@ -170,38 +216,3 @@ class UdpListener(Answering):
                 log.debug("listen=%s error='%s'", self.address, error)  # an ICMP error of an earlier reply
                 continue
             self.handle(data, read_origin(self.socket, ancillary, client, self._bound))
-
-
-def step(work: Coroutine[Any, Any, list[bytes]]) -> tuple[list[Any], list[bytes]]:
-    """Run a coroutine to its end or to where it first waits: what it waits for, or its result."""
-    try:
-        return [work.send(None)], []
-    except StopIteration as end:
-        return [], end.value
-
-
-class _Resumed:
-    """Awaits what a coroutine already waits for, then the rest of it."""
-
-    def __init__(self, work: Coroutine[Any, Any, list[bytes]], waits: list[Any]) -> None:
-        self._work, self._waits = work, waits
-
-    def __await__(self) -> Any:
-        found = self._waits[0]
-        while True:
-            failure: BaseException | None = None
-            sent = None
-            try:
-                sent = yield found
-            except BaseException as error:
-                failure = error
-            try:
-                found = self._work.send(sent) if failure is None else self._work.throw(failure)
-            except StopIteration as end:
-                return end.value
-
-
-async def resume(work: Coroutine[Any, Any, list[bytes]], waits: list[Any]) -> list[bytes]:
-    """The rest of a coroutine that `step` began."""
-    result: list[bytes] = await _Resumed(work, waits)
-    return result

@@ -1,6 +1,6 @@
-"""One server to forward to: UDP with a port of its own per query, TCP and TLS with kept connections.
+"""One server to forward to: by UDP, and by TCP or TLS with kept connections.
 
-Answers are matched by id and question, from a connected socket with a random port and id, so that nobody off the path
+Answers are matched by id and question, on a connected socket with a random port and id, so that nobody off the path
 can slip one in (RFC 5452). Which upstream to ask, and what a failure means, is `fairway.dns.forward`'s.
 """
 
@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import socket
 import ssl
 import time
-from dataclasses import replace
 from typing import NamedTuple
 
 from fairway.config.corefile_settings import ForwardSettings, UpstreamAddress
 from fairway.dns.forward import UpstreamError
+from fairway.io.dns.upstream_udp import UdpSockets
 from fairway.values.errors import FairwayError
 from fairway.values.rrtypes import QR, TC
 from fairway.wire.dns_message import HEADER, Message, read_message, read_question, write_message
@@ -44,6 +43,7 @@ class NetworkUpstream:
         self._settings = settings
         self._context = context
         self._idle: list[_Kept] = []
+        self._udp = UdpSockets[Message]((address.host, address.port), settings.source, self.name)
 
     @property
     def name(self) -> str:
@@ -52,7 +52,8 @@ class NetworkUpstream:
 
     async def exchange(self, query: Message, *, stream: bool, seconds: float) -> Message:
         """Ask once. Raises UpstreamError."""
-        query = replace(query, id=secrets.randbelow(65536))
+        # What a query is made of; `replace` would cost more than sending it.
+        query = Message(secrets.randbelow(65536), query.flags, query.question, edns=query.edns)
         # A task of its own: the caller may be driven outside of one until it first waits.
         if stream or self.address.is_tls:
             return await asyncio.ensure_future(self._over_stream(query, seconds))
@@ -61,42 +62,7 @@ class NetworkUpstream:
     # -- UDP
 
     async def _over_udp(self, query: Message, seconds: float) -> Message:
-        loop = asyncio.get_running_loop()
-        family = socket.AF_INET6 if ":" in self.address.host else socket.AF_INET
-        try:
-            sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        except OSError as error:
-            raise UpstreamError(f"{self.name}: {error.strerror}") from None
-        answered: asyncio.Future[Message] = loop.create_future()
-
-        def readable() -> None:
-            try:
-                data = sock.recv(65535)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                _fail(answered, UpstreamError(f"{self.name}: {error.strerror}"))
-                return
-            message = _matching(data, query)
-            if message is not None and not answered.done():
-                answered.set_result(message)
-
-        timer = loop.call_later(
-            seconds, lambda: _fail(answered, UpstreamError(f"{self.name}: no answer in {seconds:g} s"))
-        )
-        try:
-            if self._settings.source:
-                sock.bind((self._settings.source, 0))
-            sock.connect((self.address.host, self.address.port))
-            loop.add_reader(sock.fileno(), readable)
-            sock.send(write_message(query))
-            return await answered
-        except OSError as error:
-            raise UpstreamError(f"{self.name}: {error.strerror}") from None
-        finally:
-            timer.cancel()
-            loop.remove_reader(sock.fileno())
-            sock.close()
+        return await self._udp.ask(write_message(query), lambda data: _matching(data, query), seconds)
 
     # -- TCP and TLS
 
@@ -160,11 +126,7 @@ class NetworkUpstream:
         for one in self._idle:
             one.writer.close()
         self._idle.clear()
-
-
-def _fail(answered: asyncio.Future[Message], error: Exception) -> None:
-    if not answered.done():
-        answered.set_exception(error)
+        self._udp.close()
 
 
 def _matching(data: bytes, query: Message) -> Message | None:

@@ -194,7 +194,11 @@ class RealWorld:
     async def notify(self, zone: Name, to: tuple[str, int], source: str) -> None:
         settings = config.ForwardSettings(zone, to[:1], source=source)
         query = Message(0, Opcode.NOTIFY << 11 | AA, Question(zone, RRType.SOA, CLASS_IN))
-        reply = await NetworkUpstream(config.UpstreamAddress(*to), settings).exchange(query, stream=False, seconds=2.0)
+        upstream = NetworkUpstream(config.UpstreamAddress(*to), settings)
+        try:
+            reply = await upstream.exchange(query, stream=False, seconds=2.0)
+        finally:
+            upstream.close()
         if reply.flags & 15:
             raise UpstreamError(f"answered {rcode_text(reply.flags & 15)}")
 
