@@ -55,6 +55,7 @@ def test_a_pod_has_its_name_number_and_domain(simulation: Simulation) -> None:
     settle(simulation)
     (pod,) = pods(simulation)
     revision = status(simulation, "statefulsets")["updateRevision"]
+    assert pod["metadata"]["generateName"] == "web-"
     assert pod["metadata"]["labels"] == {
         "app": "web",
         "statefulset.kubernetes.io/pod-name": "web-5",
@@ -120,6 +121,43 @@ def test_a_broken_update_stops_at_the_first_pod(simulation: Simulation) -> None:
     patch(simulation, "statefulsets", "web", template=template("broken"))
     settle(simulation, broken="broken")
     assert images(simulation) == ["v1", "v1", "broken"]
+
+
+def test_an_update_does_not_wait_for_pods_below_it(simulation: Simulation) -> None:
+    make_set(simulation, "statefulsets", replicas=3, podManagementPolicy="Parallel")
+    simulation.settle()
+    patch(simulation, "statefulsets", "web", template=template("v2"))
+    simulation.settle()
+    assert leaving(simulation) == ["web-2"]
+
+
+def test_with_a_number_that_may_be_missing_every_missing_pod_counts(simulation: Simulation) -> None:
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 0, "maxUnavailable": 2}}
+    make_set(simulation, "statefulsets", replicas=3, podManagementPolicy="Parallel", updateStrategy=strategy)
+    simulation.settle()
+    patch(simulation, "statefulsets", "web", template=template("v2"))
+    simulation.settle()
+    assert leaving(simulation) == []
+    run_pods(simulation)
+    simulation.settle()
+    assert leaving(simulation) == ["web-1", "web-2"]
+
+
+def leaving(simulation: Simulation) -> list[str]:
+    return [one["metadata"]["name"] for one in pods(simulation) if one["metadata"].get("deletionTimestamp")]
+
+
+@pytest.mark.parametrize(("strategy", "image"), [({}, "v1"), ({"rollingUpdate": {"partition": 0}}, "v2")])
+def test_without_a_partition_a_pod_that_was_lost_comes_back_as_it_was(
+    simulation: Simulation, strategy: dict[str, object], image: str
+) -> None:
+    make_set(simulation, "statefulsets", replicas=3, updateStrategy={"type": "RollingUpdate", **strategy})
+    settle(simulation)
+    patch(simulation, "statefulsets", "web", template=template("v2"))
+    simulation.settle()
+    simulation.api.handle("DELETE", "/api/v1/namespaces/shop/pods/web-0", {"gracePeriodSeconds": 0})
+    simulation.settle()
+    assert images(simulation)[0] == image
 
 
 def test_a_former_template_gets_its_revision_back_with_a_new_number(simulation: Simulation) -> None:

@@ -188,30 +188,37 @@ class _Work:
                 yield [self.delete(pod)], self.is_ordered
 
     def roll(self) -> list[Write]:
-        """Pods of another revision go, highest number first, as many as may be missing (KEP-961)."""
-        slots = self.slots()
+        """Pods of another revision go, highest number first."""
         rolling = self.owner.spec.update_strategy.rolling
-        most = scaled(rolling.max_unavailable, self.owner.replicas, round_up=False) if rolling.max_unavailable else 1
-        spare = max(1, most) - sum(not self.is_available(slot.pod) for slot in slots)
         least = self.start + (rolling.partition or 0)
-        stale = [
-            slot.pod
-            for slot in reversed(slots)
-            if slot.ordinal >= least
-            and slot.pod is not None
-            and not slot.pod.metadata.is_leaving
-            and _revision_of(slot.pod) != self.update.metadata.name
-        ]
+        slots = [slot for slot in reversed(self.slots()) if slot.ordinal >= least]
+        return self._roll_some(slots) if rolling.max_unavailable is not None else self._roll_one(slots)
+
+    def _roll_one(self, slots: list[_Slot]) -> list[Write]:
+        """The first stale pod, when all above it are available; those below it need not be."""
+        for slot in slots:
+            if slot.pod is not None and self.is_stale(slot.pod):
+                return [self.delete(slot.pod)]
+            if not self.is_available(slot.pod):
+                break
+        return []
+
+    def _roll_some(self, slots: list[_Slot]) -> list[Write]:
+        """As many as may be missing, whatever their numbers (KEP-961)."""
+        most = scaled(self.owner.spec.update_strategy.rolling.max_unavailable, self.owner.replicas, round_up=False)
+        spare = max(1, most) - sum(not self.is_available(slot.pod) for slot in self.slots())
+        stale = [slot.pod for slot in slots if slot.pod is not None and self.is_stale(slot.pod)]
         return [self.delete(pod) for pod in stale[: max(0, spare)]]
+
+    def is_stale(self, pod: Pod) -> bool:
+        return not pod.metadata.is_leaving and _revision_of(pod) != self.update.metadata.name
 
     # -- pods
 
     def create(self, ordinal: int) -> list[Write]:
         """The pod of this number, of the revision that its number calls for, after its claims."""
         name = f"{self.owner.metadata.name}-{ordinal}"
-        partition = self.owner.spec.update_strategy.rolling.partition or 0
-        is_rolling = self.owner.spec.update_strategy.type == "RollingUpdate"
-        revision = self.current if is_rolling and ordinal < self.start + partition else self.update
+        revision = self.current if ordinal < self.start + self.current_count() else self.update
         labels = {
             LABEL_POD_NAME: name,
             LABEL_POD_INDEX: str(ordinal),
@@ -220,8 +227,17 @@ class _Work:
         owner = controlled_by(STATEFUL_SET, self.owner)
         body = pod_body(self._template(history.template_of(revision), name), owner, name=name, labels=labels)
         body["spec"] = {**body["spec"], "hostname": name, "subdomain": self.owner.spec.service_name}
-        done, failed = self._records("create", "Create", name)
+        done, failed = self._records("Create", name)
         return [*self._claims(name), Create(POD, self.owner.metadata.namespace, body, done, failed)]
+
+    def current_count(self) -> int:
+        """Of how many numbers, from the first, a new pod is of the current revision."""
+        strategy = self.owner.spec.update_strategy
+        if strategy.type != "RollingUpdate":
+            return 0
+        if strategy.rolling_update is None:  # as many as still have it: upstream, isCurrentRevisionNeeded
+            return self.owner.status.current_replicas
+        return strategy.rolling.partition or 0
 
     def _template(self, template: Template, name: str) -> Template:
         """With a volume for each claim."""
@@ -246,7 +262,7 @@ class _Work:
         return made
 
     def delete(self, pod: Pod) -> Delete:
-        done, failed = self._records("delete", "Delete", pod.metadata.name)
+        done, failed = self._records("Delete", pod.metadata.name)
         return Delete(POD, pod.metadata.object_name, pod.metadata.uid, done=done, failed=failed)
 
     def fix_identity(self, pod: Pod) -> list[Write]:
@@ -254,15 +270,15 @@ class _Work:
         wanted = {LABEL_POD_NAME: pod.metadata.name, LABEL_POD_INDEX: str(ordinal_of(self.owner, pod))}
         if all(pod.metadata.label_map.get(key) == value for key, value in wanted.items()):
             return []
-        done, failed = self._records("update", "Update", pod.metadata.name)
+        done, failed = self._records("Update", pod.metadata.name)
         return [Patch(POD, pod.metadata.object_name, versioned(pod, labels=wanted), done=done, failed=failed)]
 
-    def _records(self, verb: str, word: str, pod: str) -> tuple[Record, Record]:
+    def _records(self, verb: str, pod: str) -> tuple[Record, Record]:
         about = reference_to(STATEFUL_SET, self.owner)
         said = f"{verb} Pod {pod} in StatefulSet {self.owner.metadata.name}"
         return (
-            Record(about, EventType.NORMAL, f"Successful{word}", f"{said} successful"),
-            Record(about, EventType.WARNING, f"Failed{word}", f"{said} failed error: {{error}}"),
+            Record(about, EventType.NORMAL, f"Successful{verb}", f"{said} successful"),
+            Record(about, EventType.WARNING, f"Failed{verb}", f"{said} failed error: {{error}}"),
         )
 
     # -- status

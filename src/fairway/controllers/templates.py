@@ -68,17 +68,19 @@ def with_labels(template: Template, extra: Mapping[str, str]) -> Template:
 def pod_body(
     template: Template, owner: OwnerReference, *, name: str = "", labels: Mapping[str, str] | None = None
 ) -> Tree:
-    """The pod that a template makes; without a name, the server makes one from the owner's."""
+    """The pod that a template makes; without a name, the server makes one from the owner's.
+
+    `generateName` is there even beside a name, as upstream leaves it.
+    """
     given = _metadata(template)
     metadata: Tree = {
         "labels": {**(given.get("labels") or {}), **(labels or {})},
         "annotations": dict(given.get("annotations") or {}),
         "ownerReferences": [to_tree(owner)],
+        "generateName": f"{owner.name}-" if len(owner.name) < MAX_PREFIX else owner.name,
     }
     if given.get("finalizers"):
         metadata["finalizers"] = list(given["finalizers"])
     if name:
         metadata["name"] = name
-    else:
-        metadata["generateName"] = f"{owner.name}-" if len(owner.name) < MAX_PREFIX else owner.name
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template.get("spec") or {}}

@@ -114,12 +114,13 @@ def test_what_is_made_is_known_at_once_and_told_of_by_its_name() -> None:
     run(scenario)
 
 
-def test_what_exists_is_a_failure_unless_it_may() -> None:
+def test_what_exists_is_a_failure_unless_it_may_and_nobody_is_told() -> None:
     async def scenario(scene: Scene) -> None:
         await scene.perform(Create(CONFIG_MAP, "shop", config_map("a")))
-        again = Create(CONFIG_MAP, "shop", config_map("a"))
+        again = Create(CONFIG_MAP, "shop", config_map("a"), failed=announced("Sad: {error}"))
         assert "already exists" in await scene.perform(again)
         assert await scene.perform(again._replace(may_exist=True)) == ""
+        assert scene.events == []
 
     run(scenario)
 
