@@ -63,6 +63,9 @@ class Simulation:
             kinds = ALL_KINDS.values() if controller.follows_everything else controller.kinds
             for kind in kinds:
                 self._listen(number, kind)
+        for kind in ALL_KINDS.values():
+            listed = [kind.decode(msgspec.json.encode(tree)) for tree in self.api.handle("GET", kind.path)["items"]]
+            self.view.cache(kind).replace(listed, ())
         self.api.listeners.append(self._tell)
 
     def _listen(self, number: int, kind: Kind[Any]) -> None:

@@ -106,3 +106,56 @@ def test_a_failed_pod_is_made_anew_and_said_so(simulation: Simulation) -> None:
     settle(simulation)
     assert len(pods(simulation)) == 3
     assert "FailedDaemonPod" in [one.reason for one in simulation.events]
+
+
+def test_failed_pods_are_made_anew_ever_more_slowly(simulation: Simulation) -> None:
+    chosen = template()
+    chosen["spec"]["nodeSelector"] = {"kubernetes.io/hostname": "node-a"}
+    make_set(simulation, "daemonsets", template=chosen)
+    waits = []
+    for _ in range(4):
+        settle(simulation)
+        start = simulation.api.now
+        fail_the_only_one(simulation)
+        simulation.settle()
+        while any(one["status"].get("phase") == "Failed" and not leaves(one) for one in pods(simulation)):
+            simulation.pass_time(0.5)
+        waits.append((simulation.api.now - start).total_seconds())
+    assert waits == [0.0, 1.0, 2.0, 4.0]
+
+
+def fail_the_only_one(simulation: Simulation) -> None:
+    (pod,) = pods(simulation)
+    path = f"/api/v1/namespaces/shop/pods/{pod['metadata']['name']}/status"
+    simulation.api.handle("PUT", path, {**pod, "status": {"phase": "Failed"}})
+
+
+def leaves(pod: Tree) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def test_the_generation_of_the_template_is_told_not_that_of_the_set(simulation: Simulation) -> None:
+    body = {"template": template(), "selector": {"matchLabels": {"app": "web"}}}
+    metadata = {"name": "web", "annotations": {"deprecated.daemonset.template.generation": "7"}}
+    simulation.api.handle("POST", "/apis/apps/v1/namespaces/shop/daemonsets", {"metadata": metadata, "spec": body})
+    settle(simulation)
+    assert {one["metadata"]["labels"]["pod-template-generation"] for one in pods(simulation)} == {"7"}
+
+
+def test_in_a_surge_a_pod_that_is_not_ready_does_not_outlive_its_successor(simulation: Simulation) -> None:
+    make_set(simulation, "daemonsets", updateStrategy=rolling(maxUnavailable=0, maxSurge=1))
+    simulation.settle()
+    patch(simulation, "daemonsets", "web", template=template("v2"))
+    simulation.settle()
+    staying = [one["spec"]["containers"][0]["image"] for one in pods(simulation) if not leaves(one)]
+    assert staying == ["v2", "v2", "v2"]
+
+
+def test_revisions_that_pods_have_count_for_the_limit(simulation: Simulation) -> None:
+    make_set(simulation, "daemonsets", updateStrategy={"type": "OnDelete"}, revisionHistoryLimit=1)
+    settle(simulation)
+    for image in ("v2", "v3"):
+        patch(simulation, "daemonsets", "web", template=template(image))
+        settle(simulation)
+    found = simulation.api.handle("GET", "/apis/apps/v1/namespaces/shop/controllerrevisions")["items"]
+    assert sorted(one["revision"] for one in found) == [1, 3]

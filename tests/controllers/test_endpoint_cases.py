@@ -13,7 +13,10 @@ from controllers.memory_api import KINDS
 from controllers.simulation import Simulation
 from fairway.controllers.registry import Settings, make_controllers
 
-CASES = json.loads((Path(__file__).parent / "cases" / "endpoints.json").read_text(encoding="utf-8"))
+FOLDER = Path(__file__).parent / "cases"
+CASES = json.loads((FOLDER / "endpoints.json").read_text(encoding="utf-8"))
+SIBLINGS = json.loads((FOLDER / "siblings.json").read_text(encoding="utf-8"))
+PLAYED = [one for one in (*CASES["cases"], *SIBLINGS["cases"]) if "quirk" not in one]
 CONTROLLERS = (
     "endpointslice-controller",
     "endpoints-controller",
@@ -24,7 +27,7 @@ CONTROLLERS = (
 )
 
 
-@pytest.mark.parametrize("case", [one for one in CASES["cases"] if "quirk" not in one], ids=lambda case: case["id"])
+@pytest.mark.parametrize("case", PLAYED, ids=lambda case: case["id"])
 def test_ends_as_the_real_controllers_do(case: dict[str, Any]) -> None:
     simulation = Simulation(make_controllers(CONTROLLERS, Settings()))
     assert Player(case, CASES["defaults"], simulation).play() == []
@@ -48,6 +51,17 @@ def test_a_pod_without_a_node_does_not_freeze_the_endpoints_of_the_others() -> N
     addresses = [one for subset in subsets for one in subset["addresses"]]
     assert any("nodeName" not in one for one in addresses)
     assert any(one.get("nodeName") for one in addresses)
+
+
+def test_endpoints_without_a_service_go_only_when_they_are_found_at_the_start() -> None:
+    made = {"metadata": {"name": "web", "labels": {"endpoints.kubernetes.io/managed-by": "endpoint-controller"}}}
+    folder = "/api/v1/namespaces/case/endpoints"
+    before = Simulation(make_controllers(CONTROLLERS, Settings()))
+    before.api.handle("POST", folder, made)
+    before.settle()
+    assert len(before.api.handle("GET", folder)["items"]) == 1
+    Simulation(make_controllers(CONTROLLERS, Settings()), before.api).settle()
+    assert before.api.handle("GET", folder)["items"] == []
 
 
 def _played(case_id: str, steps: int) -> tuple[Simulation, Player]:
@@ -76,8 +90,6 @@ class LateSimulation(Simulation):
             super().settle()
 
 
-@pytest.mark.parametrize(
-    "case", [one for one in CASES["cases"] if "quirk" not in one][::3], ids=lambda case: case["id"]
-)
+@pytest.mark.parametrize("case", PLAYED[::4], ids=lambda case: case["id"])
 def test_ends_the_same_when_every_watch_is_late(case: dict[str, Any]) -> None:
     assert Player(case, CASES["defaults"], LateSimulation()).play() == []

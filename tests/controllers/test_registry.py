@@ -42,6 +42,12 @@ def test_old_names_are_known() -> None:
     )
 
 
+def test_the_old_life_cycle_of_nodes_had_the_eviction_in_it() -> None:
+    gone = {"node-lifecycle-controller", "taint-eviction-controller"}
+    assert select_controllers("*,-nodelifecycle") == tuple(one for one in ALL if one not in gone)
+    assert "taint-eviction-controller" in select_controllers("*,-node-lifecycle-controller")
+
+
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"'-cloud' is not in the list of known controllers: .*deployment-controller"):
         select_controllers("*,-cloud")

@@ -143,6 +143,9 @@ def test_with_a_number_that_may_be_missing_every_missing_pod_counts(simulation: 
     assert leaving(simulation) == ["web-1", "web-2"]
 
 
+ROLLING = {"type": "RollingUpdate"}
+
+
 def leaving(simulation: Simulation) -> list[str]:
     return [one["metadata"]["name"] for one in pods(simulation) if one["metadata"].get("deletionTimestamp")]
 
@@ -158,6 +161,16 @@ def test_without_a_partition_a_pod_that_was_lost_comes_back_as_it_was(
     simulation.api.handle("DELETE", "/api/v1/namespaces/shop/pods/web-0", {"gracePeriodSeconds": 0})
     simulation.settle()
     assert images(simulation)[0] == image
+
+
+def test_without_a_partition_a_pod_that_the_update_took_comes_back_new(simulation: Simulation) -> None:
+    make_set(simulation, "statefulsets", replicas=2, podManagementPolicy="Parallel", updateStrategy=ROLLING)
+    simulation.settle()
+    patch(simulation, "statefulsets", "web", template=template("v2"))
+    simulation.settle()
+    simulation.api.handle("DELETE", "/api/v1/namespaces/shop/pods/web-1", {"gracePeriodSeconds": 0})
+    simulation.settle()
+    assert images(simulation) == ["v1", "v2"]
 
 
 def test_a_former_template_gets_its_revision_back_with_a_new_number(simulation: Simulation) -> None:

@@ -330,8 +330,11 @@ def _explained_failure(draft: _Draft, failure: Failure, view: View) -> Deploymen
     if failure.reason == "AlreadyExists":
         taken = view.get(REPLICA_SET, name)
         is_counted = template_hash(deployment.spec.template, count) not in name.name
-        is_ours = taken is not None and is_same_template(taken.spec.template, deployment.spec.template)
-        if taken is None or is_ours or is_counted:
+        owner = taken.metadata.controller if taken is not None else None
+        is_owned = owner is not None and owner.uid == deployment.metadata.uid
+        if taken is None or is_counted:
+            return None
+        if is_owned and is_same_template(taken.spec.template, deployment.spec.template):
             return None
         return msgspec.structs.replace(deployment.status, collision_count=(count or 0) + 1)
     said = failed_create(deployment, draft.conditions, name.name, failure.message, draft.now)
@@ -390,17 +393,17 @@ def _shrink_old(draft: _Draft, new: ReplicaSet) -> bool:
     """First old pods that are not available, then available ones as long as enough are left."""
     deployment = draft.deployment
     least = deployment.replicas - rollout.max_unavailable(deployment)
-    missing_new = new.replicas - new.status.available_replicas
+    missing_new = new.replicas - _available(new)
     most = rollout.total_replicas(draft.sets) - least - missing_new
     if not draft.active_old or most <= 0:
         return False
     cleaned = 0
     for one in rollout.by_age(draft.active_old):
-        unhealthy = min(most - cleaned, one.replicas - one.status.available_replicas)
+        unhealthy = min(most - cleaned, one.replicas - _available(one))
         if unhealthy > 0:
             draft.scale(one, one.replicas - unhealthy)
             cleaned += unhealthy
-    spare = sum(one.status.available_replicas for one in draft.sets) - least
+    spare = sum(_available(one) for one in draft.sets) - least
     shrunk = 0
     for one in rollout.by_age(draft.active_old):
         fewer = min(one.replicas, spare - shrunk)
@@ -408,6 +411,11 @@ def _shrink_old(draft: _Draft, new: ReplicaSet) -> bool:
             draft.scale(one, one.replicas - fewer)
             shrunk += fewer
     return cleaned + shrunk > 0
+
+
+def _available(one: ReplicaSet) -> int:
+    """Pods to rely on: of those that the set has yet to delete, none, though its status still counts them."""
+    return min(one.status.available_replicas, one.replicas)
 
 
 def _recreate(draft: _Draft, view: View) -> None:

@@ -85,10 +85,11 @@ class EndpointsController:
 
 
 def _stray_or_gone(old: EndpointsObject | None, new: EndpointsObject | None, view: View) -> set[Key]:
-    """One that was deleted is made again; one found at the start whose Service is gone, goes."""
+    """One that was deleted is made again; one found at the start whose Service is gone, goes. Not one made later."""
     if new is None and old is not None:
         return {old.metadata.object_name}
-    if old is None and new is not None and view.get(SERVICE, new.metadata.object_name) is None:
+    is_start = not view.cache(ENDPOINTS).has_synced
+    if is_start and old is None and new is not None and view.get(SERVICE, new.metadata.object_name) is None:
         is_ours = new.metadata.label_map.get(LABEL_MANAGED_BY) == MANAGER
         is_lock = ANNOTATION_LEADER in new.metadata.annotation_map
         return {new.metadata.object_name} if is_ours and not is_lock else set()

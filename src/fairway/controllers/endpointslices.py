@@ -97,14 +97,28 @@ def _services_for_node(old: ClusterNode | None, new: ClusterNode | None, view: V
     """Services whose pods waited for the node, and those whose hints by shares do not fit any more."""
     found: set[Key] = set()
     if old is None and new is not None:
-        for pod in view.pods_on(new.metadata.name):
-            found |= services_concerned(None, pod, view)
+        found |= _services_that_wait(new.metadata.name, view)
     if old is None or new is None or _hint_facts(old) != _hint_facts(new):
         shares = hints.cpu_shares(view.all(NODE))
         for service in view.all(SERVICE):
             if hint_mode(service) is HintMode.SHARES and _is_overloaded(service, shares, view):
                 found.add(service.metadata.object_name)
     return found
+
+
+def _services_that_wait(node: str, view: View) -> set[Key]:
+    """Services with a pod on this node that is in none of their slices. Others see the node at their next change."""
+    waiting: dict[Key, set[str]] = {}
+    for pod in view.pods_on(node):
+        for name in services_concerned(None, pod, view):
+            waiting.setdefault(name, set()).add(pod.metadata.uid)
+    return {name for name, uids in waiting.items() if uids - _members(name, view)}
+
+
+def _members(service: Key, view: View) -> set[str]:
+    """The pods in its slices, by uid."""
+    members = (member for one in view.slices_of(service) for member in one.members)
+    return {member.target_ref.uid for member in members if member.target_ref}
 
 
 def _hint_facts(node: ClusterNode) -> tuple[object, ...]:

@@ -47,7 +47,7 @@ class Settings(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One controller: its name, the names it had before Kubernetes 1.28, and how it is made."""
+    """One controller: its name, the names it had before Kubernetes 1.28 (some shared), and how it is made."""
 
     name: str
     make: Callable[[Settings], Controller | None]
@@ -74,7 +74,8 @@ ENTRIES: tuple[Entry, ...] = (
         lambda settings: NodeLifecycleController(settings.node_grace_seconds),
         ("nodelifecycle",),
     ),
-    Entry("taint-eviction-controller", lambda _: TaintEvictionController()),
+    # Until Kubernetes 1.29 the life cycle of nodes and the eviction were one.
+    Entry("taint-eviction-controller", lambda _: TaintEvictionController(), ("nodelifecycle",)),
     Entry("pod-garbage-collector-controller", lambda _: PodGarbageCollector(), ("podgc",)),
     Entry("service-cidr-controller", lambda _: ServiceCIDRController()),
     Entry("ipaddress-repair-controller", lambda _: AddressRepairController()),
@@ -113,16 +114,21 @@ def select_controllers(words: str | Sequence[str], entries: Iterable[Entry] = EN
     listed = [one for one in listed if one]
     if listed == ["none"]:
         return ()
-    known = {name: entry.name for entry in entries for name in (entry.name, *entry.aliases)}
+    entries = tuple(entries)
+    known: dict[str, list[str]] = {}
+    for entry in entries:
+        for name in (entry.name, *entry.aliases):
+            known.setdefault(name, []).append(entry.name)
     decided: dict[str, bool] = {}
     for word in listed:
         if word == "*":
             continue
-        name = known.get(word.removeprefix("-"))
-        if name is None:
+        names = known.get(word.removeprefix("-"))
+        if names is None:
             all_names = ", ".join(sorted(entry.name for entry in entries))
             raise ConfigError(f"--controllers: {word!r} is not in the list of known controllers: {all_names}")
-        decided.setdefault(name, not word.startswith("-"))
+        for name in names:
+            decided.setdefault(name, not word.startswith("-"))
     return tuple(entry.name for entry in entries if decided.get(entry.name, "*" in listed))
 
 

@@ -67,7 +67,7 @@ class ReplicaSetController:
             return [one] * min(-surplus, BURST)
         if surplus == 0:
             return []
-        order = worst_first(active, related_pods(self._kind, owner, view), now)
+        order = worst_first(active, related_pods(owner, view), now)
         return [delete_pod(self._kind, owner, pod) for pod in order[: min(surplus, BURST)]]
 
 
@@ -98,13 +98,12 @@ def _is_terminating(pod: Pod) -> bool:
     return pod.metadata.is_leaving and not pod.is_terminal
 
 
-def related_pods(kind: AnyKind, owner: ReplicaSet, view: View) -> list[Pod]:
-    """The pods of all sets that belong to the same owner, so that crowded nodes are known."""
+def related_pods(owner: ReplicaSet, view: View) -> list[Pod]:
+    """The pods of all sets that belong to the same owner, so that crowded nodes are known; none without an owner."""
     ref = owner.metadata.controller
-    sets = view.owned(REPLICA_SET, ref.uid) if ref is not None and kind is REPLICA_SET else [owner]
     return [
         pod
-        for one in sets
+        for one in (view.owned(REPLICA_SET, ref.uid) if ref is not None else ())
         for pod in view.pods_matching(one.metadata.namespace, one.spec.selector.match_labels or {})
         if one.spec.selector.matches(pod.metadata.label_map)
     ]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from fairway.controllers.hints import Group
 from fairway.controllers.writes import Create, Delete, Patch, Record, Tree, Write, map_patch, versioned
 from fairway.kube.discovery import AddressType, SliceEndpoint, SliceObject, SlicePort
+from fairway.kube.meta import LABEL_HEADLESS
 from fairway.kube.objectmeta import OwnerReference, to_tree
 from fairway.kube.objects import ENDPOINT_SLICE
 
@@ -125,7 +126,13 @@ def _keep(present: SliceObject, rest: dict[EndpointKey, SliceEndpoint], dress: D
         changed = changed or not is_same(wanted, endpoint)
     if not changed:
         members = list(present.members)
-    return Draft(present.ports or (), members, changed or present.metadata.label_map != dress.labels, present)
+    changed = changed or _copied(present.metadata.label_map) != _copied(dress.labels)
+    return Draft(present.ports or (), members, changed, present)
+
+
+def _copied(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels that are a reason to write; as upstream, the mark of headless Services is put right only on the way."""
+    return {key: value for key, value in labels.items() if key != LABEL_HEADLESS}
 
 
 def _fill(draft: Draft, waiting: list[SliceEndpoint]) -> None:

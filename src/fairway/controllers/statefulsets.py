@@ -6,7 +6,7 @@ In order, one look does one thing: whatever comes next waits until it shows. Vol
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -121,6 +121,8 @@ class _Work:
     current: ControllerRevision
     update: ControllerRevision
     pods: list[Pod]
+    replaced: list[Pod] = field(default_factory=list)
+    """Those that this look deletes for the update."""
 
     @property
     def start(self) -> int:
@@ -192,23 +194,24 @@ class _Work:
         rolling = self.owner.spec.update_strategy.rolling
         least = self.start + (rolling.partition or 0)
         slots = [slot for slot in reversed(self.slots()) if slot.ordinal >= least]
-        return self._roll_some(slots) if rolling.max_unavailable is not None else self._roll_one(slots)
+        self.replaced = self._some_stale(slots) if rolling.max_unavailable is not None else self._one_stale(slots)
+        return [self.delete(pod) for pod in self.replaced]
 
-    def _roll_one(self, slots: list[_Slot]) -> list[Write]:
+    def _one_stale(self, slots: list[_Slot]) -> list[Pod]:
         """The first stale pod, when all above it are available; those below it need not be."""
         for slot in slots:
             if slot.pod is not None and self.is_stale(slot.pod):
-                return [self.delete(slot.pod)]
+                return [slot.pod]
             if not self.is_available(slot.pod):
                 break
         return []
 
-    def _roll_some(self, slots: list[_Slot]) -> list[Write]:
+    def _some_stale(self, slots: list[_Slot]) -> list[Pod]:
         """As many as may be missing, whatever their numbers (KEP-961)."""
         most = scaled(self.owner.spec.update_strategy.rolling.max_unavailable, self.owner.replicas, round_up=False)
         spare = max(1, most) - sum(not self.is_available(slot.pod) for slot in self.slots())
         stale = [slot.pod for slot in slots if slot.pod is not None and self.is_stale(slot.pod)]
-        return [self.delete(pod) for pod in stale[: max(0, spare)]]
+        return stale[: max(0, spare)]
 
     def is_stale(self, pod: Pod) -> bool:
         return not pod.metadata.is_leaving and _revision_of(pod) != self.update.metadata.name
@@ -285,7 +288,8 @@ class _Work:
 
     def status(self) -> StatefulSetStatus:
         ready = [pod for pod in self.pods if self.is_running(pod)]
-        staying = [pod for pod in self.pods if not pod.metadata.is_leaving]
+        # A pod that goes now counts no more: without a partition, what it is made of next is told by this number.
+        staying = [pod for pod in self.pods if not pod.metadata.is_leaving and pod not in self.replaced]
         status = StatefulSetStatus(
             observed_generation=self.owner.metadata.generation,
             replicas=len(self.pods),

@@ -163,7 +163,7 @@ class Performer:
         if isinstance(error, ForbiddenError) and NAMESPACE_ENDS in error.causes:
             return None  # nothing can be made in it any more; everything in it goes
         text = error.text if isinstance(error, ApiStatusError) else str(error)
-        if write.failed is not None and not isinstance(error, AlreadyExistsError):  # upstream tells nobody of a taken name
+        if write.failed is not None and not isinstance(error, AlreadyExistsError):  # as upstream, no event of that
             self.tell(write.failed._replace(message=write.failed.message.replace("{error}", text)), component)
         return Failure(write, text, error.reason if isinstance(error, ApiStatusError) else "")
 

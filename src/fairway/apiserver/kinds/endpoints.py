@@ -83,6 +83,12 @@ class EndpointsStrategy(Strategy):
         ]
 
 
+def _drop_topology(obj: Json) -> None:
+    """v1 has this field for reading only what v1beta1 wrote."""
+    for endpoint in obj.get("endpoints") or []:
+        endpoint.pop("deprecatedTopology", None)
+
+
 class EndpointSliceStrategy(Strategy):
     """discovery.k8s.io/v1."""
 
@@ -96,6 +102,15 @@ class EndpointSliceStrategy(Strategy):
             port.setdefault("protocol", "TCP")
         for endpoint in obj.get("endpoints") or []:
             endpoint.pop("deprecatedTopology", None)  # of v1beta1; v1 has it for what was stored then
+
+    def prepare_create(self, call: Call, obj: Json) -> None:
+        _drop_topology(obj)
+        super().prepare_create(call, obj)
+
+    def prepare_update(self, call: Call, obj: Json, old: Json) -> None:
+        if obj.get("endpoints") != old.get("endpoints"):
+            _drop_topology(obj)
+        super().prepare_update(call, obj, old)
 
     def bump_generation(self, obj: Json, old: Json) -> None:
         changed = any(obj.get(f) != old.get(f) for f in self.generation_fields)
