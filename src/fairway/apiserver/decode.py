@@ -222,6 +222,19 @@ def parse_json(body: bytes) -> Any:
         raise ValueError(_go_words(body, str(error))) from None
 
 
+def json_words(body: bytes) -> str:
+    """What is wrong with a text that has to be a JSON object, in Go's words; "" when nothing is."""
+    try:
+        value = parse_json(body)
+    except ValueError as error:
+        return str(error)
+    if value is None or isinstance(value, dict):
+        return ""
+    kinds = {bool: "bool", str: "string", list: "array"}
+    kind = kinds.get(type(value), "number")
+    return f"json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+
+
 def _go_words(body: bytes, otherwise: str) -> str:
     """Go's words for the first syntax error, as far as Python's decoder tells where it is."""
     text = body.decode("utf-8", "replace")

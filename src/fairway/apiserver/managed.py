@@ -95,9 +95,13 @@ def write(owners: Iterable[tuple[Manager, Owned]]) -> list[Json]:
 
 
 def _without(paths: FieldSet, reset: tuple[Path, ...]) -> FieldSet:
+    return _outside(paths - _STRIPPED, reset)
+
+
+def _outside(paths: FieldSet, reset: tuple[Path, ...]) -> FieldSet:
     if not reset:
-        return paths - _STRIPPED
-    return frozenset(p for p in paths - _STRIPPED if not any(p[: len(r)] == r for r in reset))
+        return paths
+    return frozenset(p for p in paths if not any(p[: len(r)] == r for r in reset))
 
 
 def record(obj: Json, entries: list[Json]) -> None:
@@ -116,6 +120,15 @@ def bare(obj: Json) -> Json:
     return {**obj, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
 
 
+class ApplyOptions(NamedTuple):
+    """`allowed` are fields that may be taken from others without force; those below `reset` cannot change."""
+
+    force: bool
+    now: str
+    reset: tuple[Path, ...] = ()
+    allowed: FieldSet = _NONE
+
+
 class _Change(NamedTuple):
     before: Json
     after: Json
@@ -127,9 +140,10 @@ class _Update(NamedTuple):
     compared: fieldsets.Comparison
 
 
-def _update(change: _Change, owners: Owners, manager: Manager, *, force: bool, allowed: FieldSet = _NONE) -> _Update:
-    """`allowed` are fields that may be taken from others without force."""
-    compared = fieldsets.compare(*change)
+def _update(change: _Change, owners: Owners, manager: Manager, options: ApplyOptions) -> _Update:
+    """Who loses what by a change, of the fields that a write of this sort can change at all."""
+    compared = fieldsets.Comparison(*(_outside(paths, options.reset) for paths in fieldsets.compare(*change)))
+    force, allowed = options.force, options.allowed
     changed = compared.modified | compared.added
     conflicts = {
         m: owned.fields & changed
@@ -209,7 +223,7 @@ def _given_or_live(old: Json | None, new: Json, manager: Manager) -> Owners:
 
 def _taken(change: _Change, owners: Owners, manager: Manager, now: str, reset: tuple[Path, ...]) -> Owners:
     """The owners after a manager made a change. Its time is that of the last change in which it took a field."""
-    update = _update(change, owners, manager, force=True)
+    update = _update(change, owners, manager, ApplyOptions(True, now, reset))
     mine = owners.get(manager, Owned(frozenset(), ""))
     changed = update.compared.modified | update.compared.added
     taken = _without(changed, reset)
@@ -264,17 +278,10 @@ def apply(live: Json, config: Json, node: TypeNode, manager: Manager, options: A
     if last is not None:
         merged = _prune(merged, node, last.fields, named.union(*(o.fields for o in owners.values())))
     change = _Change(live, merged, node)
-    update = _update(change, owners, manager, force=options.force, allowed=options.allowed)
+    update = _update(change, owners, manager, options)
     if not update.compared.same() and manager in update.owners:
         update.owners[manager] = Owned(mine, options.now)
     return Applied(merged, write(update.owners.items()))
-
-
-class ApplyOptions(NamedTuple):
-    force: bool
-    now: str
-    reset: tuple[Path, ...] = ()
-    allowed: FieldSet = _NONE
 
 
 def _prune(merged: Json, node: TypeNode, last: FieldSet, owned: FieldSet) -> Json:

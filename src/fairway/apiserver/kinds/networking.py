@@ -148,7 +148,8 @@ class IngressStrategy(Strategy):
         return out
 
     def warnings(self, call: Call, obj: Json, old: Json | None) -> list[str]:
-        if old is None and _CLASS_ANNOTATION in (obj["metadata"].get("annotations") or {}):
+        named = get(obj, "spec", "ingressClassName") is not None
+        if old is None and not named and _CLASS_ANNOTATION in (obj["metadata"].get("annotations") or {}):
             return [f"annotation \"{_CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead"]
         return []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fairway.apiserver.kinds.base import get
+from fairway.apiserver import quantity
 from fairway.apiserver.request import Json
 
 _LISTS = ("initContainers", "containers", "ephemeralContainers")
@@ -24,31 +24,42 @@ def default_pod_spec(spec: Json) -> None:
         spec["serviceAccountName"] = spec["serviceAccount"]
     for name in _LISTS:
         for container in spec.get(name) or []:
-            _default_container(container, bool(spec.get("hostNetwork")))
+            _default_container(container)
     for volume in spec.get("volumes") or []:
         _default_volume(volume)
     spec.pop("schedulingGroup", None)  # GenericWorkload is off
 
 
-def _default_container(container: Json, host_network: bool) -> None:
+def _default_container(container: Json) -> None:
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
     if not container.get("imagePullPolicy"):
         container["imagePullPolicy"] = "Always" if _latest(container.get("image", "")) else "IfNotPresent"
     for port in container.get("ports") or []:
         port.setdefault("protocol", "TCP")
-        if host_network and not port.get("hostPort"):
-            port["hostPort"] = port.get("containerPort", 0)
     for variable in container.get("env") or []:
-        ref = get(variable, "valueFrom", "fieldRef")
-        if ref is not None:
-            ref.setdefault("apiVersion", "v1")
+        _default_reference(variable.get("valueFrom") or {})
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         if container.get(name) is not None:
             _default_probe(container[name])
-    for hook in (container.get("lifecycle") or {}).values():
-        if isinstance(hook, dict):
-            _default_http(hook.get("httpGet"))
+    if container.get("lifecycle") is not None:
+        _default_lifecycle(container)
+
+
+def _default_lifecycle(container: Json) -> None:
+    lifecycle = container["lifecycle"]
+    lifecycle.pop("stopSignal", None)  # ContainerStopSignals is off
+    if not lifecycle:
+        del container["lifecycle"]
+    for hook in lifecycle.values():
+        _default_http((hook or {}).get("httpGet"))
+
+
+def _default_reference(source: Json) -> None:
+    if source.get("fieldRef") is not None:
+        source["fieldRef"].setdefault("apiVersion", "v1")
+    if source.get("resourceFieldRef") is not None:
+        source["resourceFieldRef"].setdefault("divisor", "0")
 
 
 _WORD = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -94,6 +105,9 @@ def _default_volume(volume: Json) -> None:
     for name in _WITH_MODE:
         if volume.get(name) is not None and volume[name].get("defaultMode") is None:
             volume[name]["defaultMode"] = 420
+    claim = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
+    if claim is not None:
+        claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
     image = volume.get("image")
     if image is not None and not image.get("pullPolicy"):
         image["pullPolicy"] = "Always" if _latest(image.get("reference", "")) else "IfNotPresent"
@@ -108,12 +122,15 @@ def _default_volume(volume: Json) -> None:
             token["expirationSeconds"] = 3600
         items += (source.get("downwardAPI") or {}).get("items") or []
     for item in items:
-        if item.get("fieldRef") is not None:
-            item["fieldRef"].setdefault("apiVersion", "v1")
+        _default_reference(item)
 
 
 def default_requests(spec: Json) -> None:
-    """Of Pods only, not of templates: requests follow limits."""
+    """Of Pods only, not of templates: requests follow limits, and ports in the host's network are the host's."""
+    for container in (c for name in _LISTS for c in spec.get(name) or [] if spec.get("hostNetwork")):
+        for port in container.get("ports") or []:
+            if not port.get("hostPort"):
+                port["hostPort"] = port.get("containerPort", 0)
     for name in _LISTS[:2]:
         for container in spec.get(name) or []:
             resources = container.get("resources") or {}
@@ -121,3 +138,17 @@ def default_requests(spec: Json) -> None:
             missing = {k: v for k, v in limits.items() if k not in (resources.get("requests") or {})}
             if missing:
                 resources["requests"] = {**(resources.get("requests") or {}), **missing}
+    if spec.get("resources") is not None:
+        _default_pod_requests(spec)
+
+
+def _default_pod_requests(spec: Json) -> None:
+    """Of the pod as a whole: what its containers ask for together, else its limit."""
+    limits, requests = spec["resources"].get("limits") or {}, dict(spec["resources"].get("requests") or {})
+    asked = [(c.get("resources") or {}).get("requests") or {} for c in spec.get("containers") or []]
+    for name, limit in limits.items():
+        parts = [quantity.parse(a[name]) for a in asked if name in a]
+        if name not in requests and name in ("cpu", "memory"):
+            requests[name] = quantity.canonical(f"{sum(parts):f}") if parts else limit
+    if requests:
+        spec["resources"]["requests"] = requests

@@ -187,14 +187,19 @@ def pod_level_errors(spec: Json, claims: set[str], path: str) -> list[FieldError
 
 
 def qos_class(spec: Json) -> str:
-    """BestEffort, Burstable or Guaranteed."""
+    """BestEffort, Burstable or Guaranteed: by CPU and memory, of the pod as a whole where that is said."""
+    whole = spec.get("resources") or {}
     containers = [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]
-    resources = [c.get("resources") or {} for c in containers]
-    if not any(r.get("requests") or r.get("limits") for r in resources):
+    parts = [whole] if whole.get("requests") or whole.get("limits") else [c.get("resources") or {} for c in containers]
+    totals: dict[str, dict[str, Decimal]] = {"requests": {}, "limits": {}}
+    is_limited = True
+    for part in parts:
+        for kind, total in totals.items():
+            given = {n: quantity.parse(v) for n, v in (part.get(kind) or {}).items() if n in ("cpu", "memory")}
+            for name, value in given.items():
+                total[name] = total.get(name, Decimal(0)) + value
+            is_limited = is_limited and (kind == "requests" or {n for n, v in given.items() if v} == {"cpu", "memory"})
+    requests, limits = ({n: v for n, v in total.items() if v} for total in totals.values())
+    if not requests and not limits:
         return "BestEffort"
-    full = all(
-        (r.get("limits") or {}).get(n) and (r.get("requests") or {}).get(n) == r["limits"][n]
-        for r in resources
-        for n in ("cpu", "memory")
-    )
-    return "Guaranteed" if full else "Burstable"
+    return "Guaranteed" if is_limited and requests == limits else "Burstable"

@@ -15,6 +15,7 @@ from fairway.apiserver.kinds.poddefaults import default_pod_spec, default_reques
 from fairway.apiserver.kinds.podplacement import toleration_errors
 from fairway.apiserver.kinds.podresources import qos_class
 from fairway.apiserver.kinds.podspec import pod_spec_errors
+from fairway.apiserver.kinds.podstatus import status_errors
 from fairway.apiserver.kinds.podwarnings import pod_warnings
 from fairway.apiserver.request import Json
 
@@ -54,10 +55,11 @@ class PodStrategy(Strategy):
         if spec.get("hostNetwork") is False:
             del spec["hostNetwork"]
         status = obj.setdefault("status", {})
-        if not status.get("podIPs") and status.get("podIP"):
-            status["podIPs"] = [{"ip": status["podIP"]}]
-        elif status.get("podIPs"):
-            status["podIP"] = status["podIPs"][0].get("ip", "")
+        first = (status.get("podIPs") or [{}])[0].get("ip", "")
+        if status.get("podIP") and status["podIP"] != first:
+            status["podIPs"] = [{"ip": status["podIP"]}]  # where the two differ, the older field counts
+        elif first:
+            status["podIP"] = first
 
     def admit(self, call: Call, obj: Json, old: Json | None) -> None:
         spec = obj["spec"]
@@ -129,6 +131,8 @@ class PodStrategy(Strategy):
             if gate.get("name", "") not in gates:
                 words = f"only deletion is allowed, but found new scheduling gate '{gate.get('name', '')}'"
                 out.append(forbidden(f"spec.schedulingGates[{i}].name", words))
+        if gates:
+            out += _selector_errors(new, was) + _node_affinity_errors(new, was)
         if _frozen(new, was) != _frozen(was, was):
             out.append(forbidden("spec", _MUTABLE + "\n" + _difference(new, was)))
         return out
@@ -141,7 +145,10 @@ class PodStrategy(Strategy):
             del meta["deletionTimestamp"]
         if "ownerReferences" in was:
             meta["ownerReferences"] = was["ownerReferences"]
-        obj["status"].setdefault("qosClass", qos_class(obj["spec"]))
+        obj["status"].setdefault("qosClass", old["status"].get("qosClass") or qos_class(obj["spec"]))
+
+    def validate_status(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
+        return status_errors(obj, old)
 
     def status_reset(self) -> tuple[Path, ...]:
         return (*RESET_SPEC, ("f:metadata", "f:deletionTimestamp"), ("f:metadata", "f:ownerReferences"))
@@ -178,6 +185,45 @@ def _spec_errors(spec: Json) -> list[FieldError]:
         for i, container in enumerate(spec.get(kind) or []):
             out += image_space_errors(container, f"spec.{kind}[{i}]")
     return out
+
+
+def _selector_errors(new: Json, old: Json) -> list[FieldError]:
+    """A pod whose scheduling has not begun may be sent to fewer nodes, not to others."""
+    selector, was = new.get("nodeSelector") or {}, old.get("nodeSelector") or {}
+    if all(selector.get(key) == value for key, value in was.items()):
+        return []
+    words = "only additions to spec.nodeSelector are allowed (no mutations or deletions)"
+    return [invalid("spec.nodeSelector", new.get("nodeSelector"), words)]
+
+
+def _node_affinity_errors(new: Json, old: Json) -> list[FieldError]:
+    """As its node selector: terms stay, and what stands in each may only grow."""
+    where = ("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
+    terms, was, path = get(new, *where) or [], get(old, *where) or [], ".".join(("spec", *where))
+    if was and len(terms) != len(was):
+        words = "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
+        return [invalid(path, [_shown_term(t) for t in terms] or None, words)]
+    words = "only additions are allowed (no mutations or deletions)"
+    pairs = enumerate(zip(terms, was, strict=False))
+    return [invalid(f"{path}[{i}]", _shown_term(t), words) for i, (t, o) in pairs if not _only_grew(t, o)]
+
+
+def _only_grew(term: Json, old: Json) -> bool:
+    kinds = ("matchExpressions", "matchFields")
+    if not any(old.get(kind) for kind in kinds):
+        return not any(term.get(kind) for kind in kinds)
+    return all((term.get(kind) or [])[: len(old.get(kind) or [])] == (old.get(kind) or []) for kind in kinds)
+
+
+def _shown_term(term: Json) -> Json:
+    """As the server's internal type prints it."""
+
+    def shown(kind: str) -> list[Json] | None:
+        listed = term.get(kind)
+        names = ("key", "operator", "values")
+        return None if listed is None else [{n.capitalize(): item.get(n) for n in names} for item in listed]
+
+    return {"MatchExpressions": shown("matchExpressions"), "MatchFields": shown("matchFields")}
 
 
 def _deadline_errors(value: int | None, old: int | None) -> list[FieldError]:

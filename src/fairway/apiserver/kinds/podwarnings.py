@@ -159,6 +159,10 @@ def _port_warnings(spec: Json, path: str) -> Iterator[str]:
     for at, container in _containers(spec, path):
         for i, port in enumerate(container.get("ports") or []):
             where = f"{at}.ports[{i}]"
+            if port.get("hostIP") and not port.get("hostPort"):
+                shown = f"Name:{port.get('name', '')} HostPort:0 ContainerPort:{port.get('containerPort', 0)}"
+                shown += f" Protocol:{port.get('protocol', '')} HostIP:{port['hostIP']}"
+                yield f"{where}: hostIP set without hostPort: {{{shown}}}"
             others = known.setdefault((port.get("containerPort", 0), port.get("protocol", "")), [])
             for place, other in others:
                 word = _overlap(port, other)

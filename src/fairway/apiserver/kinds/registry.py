@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from fairway.apiserver.kinds import (
     columns,
+    configuration,
     crds,
     endpoints,
     networking,
@@ -39,7 +40,7 @@ _ALL = ("all",)
 _STATUS = ("status",)
 _SCALED = ("scale", "status")
 TABLE: tuple[Row, ...] = (
-    Row("core.ConfigMap", "configmaps", "", ("cm",), (), simple.ConfigMapStrategy, columns.CONFIGMAP),
+    Row("core.ConfigMap", "configmaps", "", ("cm",), (), configuration.ConfigMapStrategy, columns.CONFIGMAP),
     Row("core.Endpoints", "endpoints", "", ("ep",), (), endpoints.EndpointsStrategy, columns.ENDPOINTS),
     Row("core.Event", "events", "", ("ev",), (), simple.EventStrategy, columns.EVENT),
     Row(
@@ -88,7 +89,7 @@ TABLE: tuple[Row, ...] = (
         True,
         _SCALED,
     ),
-    Row("core.Secret", "secrets", "", (), (), simple.SecretStrategy, columns.SECRET),
+    Row("core.Secret", "secrets", "", (), (), configuration.SecretStrategy, columns.SECRET),
     Row(
         "core.ServiceAccount",
         "serviceaccounts",

@@ -1,15 +1,15 @@
-"""Kinds with few rules: Namespace, Node, ConfigMap, Secret, ServiceAccount, Lease, Event, ControllerRevision."""
+"""Kinds with few rules: Namespace, Node, ServiceAccount, Lease, Event, ControllerRevision."""
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 
 from fairway.apiserver import names
 from fairway.apiserver.context import Call
-from fairway.apiserver.fielderrors import FieldError, forbidden, invalid, required, too_long
+from fairway.apiserver.fielderrors import FieldError, duplicate, forbidden, invalid, required, unsupported
 from fairway.apiserver.fieldsets import Path
 from fairway.apiserver.kinds.base import IMMUTABLE, RESET_STATUS, Strategy, get, immutable
+from fairway.apiserver.kinds.podresources import quantity_errors
 from fairway.apiserver.request import Json
 
 
@@ -130,7 +130,10 @@ class NodeStrategy(Strategy):
         return []
 
     def default(self, obj: Json) -> None:
-        """podCIDR and podCIDRs say the same; dynamic configuration of kubelets is gone."""
+        """podCIDR and podCIDRs say the same; dynamic configuration of kubelets is gone; all there is can be used."""
+        status = obj.get("status") or {}
+        if status.get("capacity") and not status.get("allocatable"):
+            status["allocatable"] = dict(status["capacity"])
         spec = obj.get("spec") or {}
         spec.pop("configSource", None)
         if spec.get("podCIDR") and (spec.get("podCIDRs") or [""])[0] != spec["podCIDR"]:
@@ -151,13 +154,25 @@ class NodeStrategy(Strategy):
             out.append(forbidden("spec.externalID", "may not be updated"))
         return out
 
+    def validate_status(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
+        status = obj.get("status") or {}
+        out: list[FieldError] = []
+        for kind in ("capacity", "allocatable"):
+            for name, text in sorted((status.get(kind) or {}).items()):
+                out += quantity_errors(name, text, f"status.{kind}.{name}")
+        seen: list[Json] = []
+        for i, address in enumerate(status.get("addresses") or []):
+            if address in seen:
+                shown = {"Type": address.get("type", ""), "Address": address.get("address", "")}
+                out.append(duplicate(f"status.addresses[{i}]", shown))
+            seen.append(address)
+        return out
+
     def fields(self, obj: Json) -> dict[str, str]:
         return {"spec.unschedulable": "true" if get(obj, "spec", "unschedulable") else "false"}
 
 
 def _taint_errors(taint: Json, path: str, seen: set[tuple[str, str]]) -> list[FieldError]:
-    from fairway.apiserver.fielderrors import duplicate, unsupported
-
     out = names.qualified_name_errors(f"{path}.key", taint.get("key", ""))
     value, effect = taint.get("value", ""), taint.get("effect", "")
     out += [invalid(f"{path}.value", value, m) for m in names.label_value_errors(value)]
@@ -174,85 +189,7 @@ def _taint_errors(taint: Json, path: str, seen: set[tuple[str, str]]) -> list[Fi
     return out
 
 
-# ---- ConfigMap and Secret ------------------------------------------------------------------------------------------
-MOST_BYTES = 1024 * 1024
-_FROZEN = "field is immutable when `immutable` is set"
-
-
-def _data_errors(data: Json, path: str) -> list[FieldError]:
-    return [invalid(f"{path}[{key}]", key, m) for key in sorted(data) for m in names.config_key_errors(key)]
-
-
-class ConfigMapStrategy(Strategy):
-    meta_checks = (1, 1)
-
-    def validate(self, call: Call, obj: Json) -> list[FieldError]:
-        data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
-        out: list[FieldError] = []
-        for key in sorted(data):
-            out += [invalid(f"data[{key}]", key, m) for m in names.config_key_errors(key)]
-            if key in binary:
-                out.append(invalid(f"data[{key}]", key, "duplicate of key present in binaryData"))
-        out += _data_errors(binary, "binaryData")
-        size = sum(len(v.encode()) for v in data.values()) + sum(len(v) * 3 // 4 for v in binary.values())
-        if size > MOST_BYTES:
-            out.append(too_long("", MOST_BYTES))
-        return out
-
-    def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
-        out: list[FieldError] = []
-        if old.get("immutable"):
-            if not obj.get("immutable"):
-                out.append(forbidden("immutable", _FROZEN))
-            out += [forbidden(n, _FROZEN) for n in ("data", "binaryData") if (obj.get(n) or {}) != (old.get(n) or {})]
-        return out + self.validate(call, obj)
-
-
-class SecretStrategy(Strategy):
-    meta_checks = (1, 1)
-    selectable = ("type",)
-
-    def default(self, obj: Json) -> None:
-        """stringData is written into data; the type is Opaque."""
-        obj.setdefault("type", "Opaque")
-        plain = obj.pop("stringData", None)
-        if plain:
-            encoded = {k: base64.b64encode(v.encode()).decode() for k, v in plain.items()}
-            obj["data"] = {**(obj.get("data") or {}), **encoded}
-
-    def validate(self, call: Call, obj: Json) -> list[FieldError]:
-        data = obj.get("data") or {}
-        out = _data_errors(data, "data")
-        if sum(len(v) * 3 // 4 for v in data.values()) > MOST_BYTES:
-            out.append(too_long("data", MOST_BYTES))
-        needs = {
-            "kubernetes.io/dockercfg": (".dockercfg",),
-            "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
-            "kubernetes.io/tls": ("tls.crt", "tls.key"),
-            "kubernetes.io/ssh-auth": ("ssh-privatekey",),
-        }.get(obj["type"], ())
-        out += [required(f"data[{n}]") for n in needs if n not in data]
-        if obj["type"] == "kubernetes.io/basic-auth" and not {"username", "password"} & set(data):
-            out += [required("data[username]"), required("data[password]")]
-        if obj["type"] == "kubernetes.io/service-account-token":
-            name = (obj["metadata"].get("annotations") or {}).get("kubernetes.io/service-account.name", "")
-            if not name:
-                out.append(required("metadata.annotations[kubernetes.io/service-account.name]"))
-        return out
-
-    def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
-        out = immutable(obj["type"], old.get("type"), "type")
-        if old.get("immutable"):
-            if not obj.get("immutable"):
-                out.append(forbidden("immutable", _FROZEN))
-            if (obj.get("data") or {}) != (old.get("data") or {}):
-                out.append(forbidden("data", _FROZEN))
-        return out + self.validate(call, obj)
-
-    def fields(self, obj: Json) -> dict[str, str]:
-        return {"type": obj.get("type", "")}
-
-
+# ---- ServiceAccount ----------------------------------------------------------------------------------------------
 class ServiceAccountStrategy(Strategy):
     meta_checks = (1, 2)
     returns_deleted = True

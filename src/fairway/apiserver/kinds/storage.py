@@ -42,8 +42,7 @@ class PersistentVolumeClaimStrategy(Strategy):
     reset = RESET_STATUS
 
     def default(self, obj: Json) -> None:
-        spec = obj.setdefault("spec", {})
-        spec.setdefault("volumeMode", "Filesystem")
+        default_claim(obj)
 
     def prepare_create(self, call: Call, obj: Json) -> None:
         obj["status"] = {"phase": "Pending"}
@@ -60,6 +59,12 @@ class PersistentVolumeClaimStrategy(Strategy):
 
 def _fixed(obj: Json) -> Json:
     return {name: value for name, value in (obj.get("spec") or {}).items() if name != "resources"}
+
+
+def default_claim(obj: Json) -> None:
+    """What decoding fills into a claim, or into the template of one."""
+    obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+    obj.setdefault("status", {}).setdefault("phase", "Pending")
 
 
 _MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")

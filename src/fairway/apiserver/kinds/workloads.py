@@ -13,7 +13,7 @@ from fairway.apiserver.kinds.base import RESET_SPEC, RESET_STATUS, Strategy, _ke
 from fairway.apiserver.kinds.poddefaults import default_pod_spec
 from fairway.apiserver.kinds.podspec import lasting_errors, match_errors, template_errors
 from fairway.apiserver.kinds.podwarnings import template_warnings
-from fairway.apiserver.kinds.storage import claim_spec_errors
+from fairway.apiserver.kinds.storage import claim_spec_errors, default_claim
 from fairway.apiserver.request import Json
 
 
@@ -77,18 +77,19 @@ class WorkloadStrategy(Strategy):
 
     counts: tuple[str, ...] = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas")
     counted: tuple[str, ...] = ("observedGeneration", "terminatingReplicas")
+    first: tuple[str, ...] = ()
     ready = "readyReplicas"  # as the status' words call it
 
     def validate_status(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
         """No count is negative, none of the pods' larger than all, and what is available is ready."""
         status = obj.get("status") or {}
         out: list[FieldError] = []
-        for name in (*self.counts, *self.counted):
+        for name in (*self.first, *self.counts, *self.counted):
             out += nonnegative(status.get(name), f"status.{name}")
         total = status.get("replicas", 0)
         for name in self.counts[1:]:
             if status.get(name, 0) > total:
-                out.append(invalid(f"status.{name}", status[name], "cannot be greater than status.replicas"))
+                out.append(invalid(f"status.{name}", status.get(name, 0), "cannot be greater than status.replicas"))
         available = status.get("availableReplicas", 0)
         if available > status.get("readyReplicas", 0):
             out.append(invalid("status.availableReplicas", available, f"cannot be greater than {self.ready}"))
@@ -146,7 +147,8 @@ def _internal(strategy: Json, *fields: str) -> Json:
 
 class DeploymentStrategy(WorkloadStrategy):
     counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
-    counted = ("observedGeneration", "unavailableReplicas", "terminatingReplicas", "collisionCount")
+    first = ("observedGeneration",)
+    counted = ("unavailableReplicas", "terminatingReplicas", "collisionCount")
 
     def default_spec(self, obj: Json, spec: Json) -> None:
         super().default_spec(obj, spec)
@@ -277,6 +279,9 @@ class StatefulSetStrategy(WorkloadStrategy):
             policy.setdefault(name, "Retain")
         if spec.get("revisionHistoryLimit") is None:
             spec["revisionHistoryLimit"] = 10
+        for claim in spec.get("volumeClaimTemplates") or []:
+            default_claim(claim)
+            claim.update(apiVersion="v1", kind="PersistentVolumeClaim")
 
     def prepare_create(self, call: Call, obj: Json) -> None:
         super().prepare_create(call, obj)
