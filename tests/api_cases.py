@@ -1,4 +1,4 @@
-"""The recorded API cases (`api.json`, whose `about` explains the form, and `asked.json`), played on a `World`."""
+"""The recorded API cases (`api.json`, whose `about` explains the form, and others), played on a `World`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fairway.apiserver.api import as_yaml
 from fairway.apiserver.request import Response, WatchStream
 
 CASES = Path(__file__).parent / "apiserver" / "cases"
-FILES = ("api.json", "asked.json")
+FILES = ("api.json", "asked.json", "kinds.json")
 SKIPPED = {"protobuf-answers", "anonymous", "go-words", "controllers"}
 _ABSENT = object()
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -35,6 +35,7 @@ _VERSION = re.compile(r'resourceVersion(?:: |\\":\\)"\d+|in record \(\d+\)')
 _DYNAMIC = re.compile(f"{_UID.pattern}|{_TIME.pattern}|{_VERSION.pattern}|\\$\\{{\\w+\\}}")
 _PATTERNS = ((_UID, r"[0-9a-f-]{36}"), (_TIME, r"[0-9T:.-]+Z"))
 _SCHEME = re.compile(r' in scheme "[^"]*"')  # a place in Go's source
+_DUMP = "(allow it to be set to 1 if it was previously negative)"
 Json = dict[str, Any]
 
 
@@ -82,13 +83,17 @@ class Recorder:
         self.names: Json = {"rand": rand, "ns": f"ns-{rand}"}
         self.known: dict[str, str] = {}
         self.sent = ""
+        self.made: list[str] = []
         self.watches: dict[str, http.client.HTTPResponse] = {}
 
     def record(self) -> Json:
         if self.case.get("namespace") is not False:
             body = {"metadata": {"name": self.names["ns"]}}
             self.server.send({"method": "POST", "path": "/api/v1/namespaces", "body": body})[1].read()
-        return {**self.case, "steps": [self._step({**s}) for s in self.case["steps"]]}
+        done = {**self.case, "steps": [self._step({**s}) for s in self.case["steps"]]}
+        for path in reversed(self.made):  # what is of the whole cluster would be seen by other cases
+            self.server.send({"method": "DELETE", "path": path, "query": {"gracePeriodSeconds": "0"}})[1].read()
+        return done
 
     def _step(self, step: Json) -> Json:
         if "open_watch" in step:
@@ -118,6 +123,8 @@ class Recorder:
             return out
         text = raw.decode("utf-8", "replace")
         body: Any = json.loads(text) if text[:1] == "{" else text
+        if answer.status == 201 and isinstance(body, dict) and "name" in body.get("metadata", {}):
+            self.made.append(f"{request['path']}/{body['metadata']['name']}")
         for name, path in (step.get("save") or {}).items():
             self.names[name] = find(body, path)
         if isinstance(body, dict) and ("items" in body or "rows" in body) and body.get("metadata"):
@@ -180,7 +187,10 @@ class Recorder:
         return self._pattern(self._named(text))
 
     def _pattern(self, text: str) -> Any:
-        """Text with a regular expression where it has something of this run inside."""
+        """Text with a regular expression where it has something of this run inside, or a dump of Go's structs."""
+        head, mark, dump = text.partition(_DUMP)
+        if dump:
+            return {"$re": re.escape(head + mark) + ".*"}
         for value, name in self.known.items():
             if len(value) > 20:
                 text = text.replace(value, f"${{{name}}}")

@@ -245,6 +245,8 @@ def _go_words(body: bytes, otherwise: str) -> str:
     except json.JSONDecodeError as error:
         if error.pos >= len(text.rstrip()):
             return "unexpected end of JSON input"
+        if error.msg == "Expecting value" and text[error.pos] in _LITERALS:
+            return _literal_words(text[error.pos :])
         where = {
             "Expecting property name enclosed in double quotes": "looking for beginning of object key string",
             "Expecting value": "looking for beginning of value",
@@ -256,6 +258,18 @@ def _go_words(body: bytes, otherwise: str) -> str:
     except RecursionError:
         return "exceeded max depth"
     return otherwise
+
+
+_LITERALS = {"n": "null", "t": "true", "f": "false"}
+
+
+def _literal_words(text: str) -> str:
+    """Of a word that begins as a literal does, and is none."""
+    literal = _LITERALS[text[0]]
+    at = next((i for i, (got, want) in enumerate(zip(text, literal, strict=False)) if got != want), len(text))
+    if at >= len(text):
+        return "unexpected end of JSON input"
+    return f"invalid character {quote_char(text[at])} in literal {literal} (expecting {quote_char(literal[at])})"
 
 
 def quote_char(char: str) -> str:
