@@ -11,6 +11,7 @@ import contextlib
 import secrets
 import ssl
 import time
+from collections.abc import Hashable
 from typing import NamedTuple
 
 from fairway.config.corefile_settings import ForwardSettings, UpstreamAddress
@@ -43,6 +44,8 @@ class NetworkUpstream:
         self._settings = settings
         self._context = context
         self._idle: list[_Kept] = []
+        self._under_way: dict[Hashable, list[asyncio.Future[Message]]] = {}
+        """What is being asked, and who else waits for it."""
         self._udp = UdpSockets[Message]((address.host, address.port), settings.source, self.name)
 
     @property
@@ -51,7 +54,30 @@ class NetworkUpstream:
         return f"{'tls://' if self.address.is_tls else ''}{host}:{self.address.port}"
 
     async def exchange(self, query: Message, *, stream: bool, seconds: float) -> Message:
-        """Ask once. Raises UpstreamError."""
+        """Ask once; who asks what is being asked already waits for the same answer. Raises UpstreamError.
+
+        A popular name whose answer is over is thus fetched once, not once for every client: that keeps the burst away
+        from upstream, and from whoever would guess the id of one of many like questions (RFC 5452, section 5).
+        """
+        key = (query.question, query.flags, query.edns, stream)
+        others = self._under_way.get(key)
+        if others is not None:
+            others.append(asyncio.get_running_loop().create_future())
+            return await others[-1]
+        others = self._under_way[key] = []
+        outcome: Message | str = f"{self.name}: given up"
+        try:
+            outcome = await self._ask(query, stream=stream, seconds=seconds)
+        except UpstreamError as error:
+            outcome = str(error)
+            raise
+        finally:
+            del self._under_way[key]
+            for one in others:
+                _settle(one, outcome)
+        return outcome
+
+    async def _ask(self, query: Message, *, stream: bool, seconds: float) -> Message:
         # What a query is made of; `replace` would cost more than sending it.
         query = Message(secrets.randbelow(65536), query.flags, query.question, edns=query.edns)
         # A task of its own: the caller may be driven outside of one until it first waits.
@@ -127,6 +153,17 @@ class NetworkUpstream:
             one.writer.close()
         self._idle.clear()
         self._udp.close()
+
+
+def _settle(waiting: asyncio.Future[Message], outcome: Message | str) -> None:
+    if waiting.done():
+        return  # who waited has gone
+    if isinstance(outcome, str):
+        waiting.set_exception(UpstreamError(outcome))
+        return
+    # Each has lists of their own, since plugins put records into them.
+    sections = list(outcome.answer), list(outcome.authority), list(outcome.additional)
+    waiting.set_result(Message(outcome.id, outcome.flags, outcome.question, *sections, outcome.edns))
 
 
 def _matching(data: bytes, query: Message) -> Message | None:

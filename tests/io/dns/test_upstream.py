@@ -1,4 +1,5 @@
-"""Questions over UDP: sockets that are used again, but not for long, and never while an answer may still come."""
+"""Questions upstream: one for all who ask the same at the same time; sockets that are used again, but not for long, and
+never while an answer may still come."""
 
 from __future__ import annotations
 
@@ -9,14 +10,20 @@ from typing import cast
 import pytest
 
 from dns_upstream import free_port
+from fairway.config.corefile_settings import ForwardSettings, UpstreamAddress
 from fairway.dns.forward import UpstreamError
+from fairway.io.dns.upstream import NetworkUpstream
 from fairway.io.dns.upstream_udp import MAX_USES, UdpSockets
+from fairway.values.domain import ROOT, from_text
+from fairway.values.rrtypes import RD, RRType
+from fairway.wire.dns_message import Message, Question
 
 
 class Echo(asyncio.DatagramProtocol):
-    """Sends back what it gets, when told so, and notes the ports."""
+    """Sends back what it gets, when told so, with the mark of an answer if that is one; and notes the ports."""
 
     def __init__(self) -> None:
+        self.is_dns = False
         self.ports: list[int] = []
         self.held: list[Callable[[], None]] = []
         self.holds = False
@@ -27,7 +34,8 @@ class Echo(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
         self.ports.append(address[1])
-        self.held.append(lambda: self.transport.sendto(data, address))
+        reply = data[:2] + bytes((data[2] | 0x80,)) + data[3:] if self.is_dns else data
+        self.held.append(lambda: self.transport.sendto(reply, address))
         if not self.holds:
             self.let_go()
 
@@ -140,5 +148,59 @@ def test_sockets_that_wait_long_are_closed() -> None:
         await until(lambda: len(sockets) == 0)
         assert await ask(sockets, b"after") == b"after"
         sockets.close()
+
+    asyncio.run(run())
+
+
+def question(name: str) -> Message:
+    return Message(0, RD, Question(from_text(name), RRType.A))
+
+
+def asking(up: Echo) -> NetworkUpstream:
+    up.is_dns = up.holds = True
+    return NetworkUpstream(UpstreamAddress("127.0.0.1", up.port), ForwardSettings(ROOT, ()))
+
+
+def exchanges(upstream: NetworkUpstream, names: list[str], seconds: float = 5.0) -> list[asyncio.Task[Message]]:
+    return [asyncio.create_task(upstream.exchange(question(n), stream=False, seconds=seconds)) for n in names]
+
+
+def test_the_same_question_is_asked_once_for_all_who_ask_it_meanwhile() -> None:
+    async def run() -> None:
+        up = await echo()
+        upstream = asking(up)
+        names = ["www.test."] * 20 + ["WWW.test."]  # another spelling is another question: it has to come back so
+        asked = exchanges(upstream, names)
+        await until(lambda: len(up.held) == 2)
+        asked[3].cancel()
+        up.let_go()
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        answers = [one for one in found if isinstance(one, Message)]
+        assert [type(found[3]), len(answers)] == [asyncio.CancelledError, 20]
+        assert [one.question.name for one in answers if one.question][-2:] == [from_text(name) for name in names[-2:]]
+        assert len({id(one.answer) for one in answers}) == len(answers)
+        assert len(up.ports) == 2
+        later = exchanges(upstream, ["www.test."])
+        await until(lambda: len(up.held) == 1)
+        up.let_go()
+        await asyncio.gather(*later)
+        assert len(up.ports) == 3
+        upstream.close()
+
+    asyncio.run(run())
+
+
+def test_who_waits_for_the_answer_to_another_s_question_hears_of_its_failure() -> None:
+    async def run() -> None:
+        up = await echo()
+        upstream = asking(up)
+        found = await asyncio.gather(*exchanges(upstream, ["www.test."] * 3, 0.05), return_exceptions=True)
+        assert [str(one) for one in found] == [f"127.0.0.1:{up.port}: no answer in 0.05 s"] * 3
+        asked = exchanges(upstream, ["www.test."] * 3)
+        await until(lambda: len(up.held) == 2)
+        asked[0].cancel()  # who asked has gone: the others ask again
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(one) for one in found] == [asyncio.CancelledError, UpstreamError, UpstreamError]
+        upstream.close()
 
     asyncio.run(run())
