@@ -92,6 +92,8 @@ class Api:
         self._check_scope(resource, route)
         if resource.key == "endpoints" and resource.group == "" and request.method != "OPTIONS":
             request.warnings.append(_ENDPOINTS_WARNING)
+        if resource.strategy.deprecated:
+            request.warnings.append(resource.strategy.deprecated)
         if route.name in (".", "..") and request.method != "POST":
             raise errors.bad_request(f"Name parameter invalid: \"{route.name}\": may not be '{route.name}'")
         call = Call(self.server, request, resource, route.namespace, self.server.env.now())

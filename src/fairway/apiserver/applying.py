@@ -51,7 +51,7 @@ def applied(call: Call, old: Json | None, config: Json, update: Update) -> Json:
     _check_doubled(call, options.validation)
     if by_kubectl:
         lastapplied.follow(result.obj, config, {"apiVersion": resource.api_version, "kind": resource.kind})
-    obj = bodies.typed(result.obj, resource, bodies.Strict("Ignore"), b"")
+    obj = bodies.typed(result.obj, resource, bodies.Strict("Ignore", nulls=True), b"")
     resource.strategy.default(obj)
     managed.record(obj, result.entries)
     if obj["metadata"].setdefault("name", update.name) != update.name:
@@ -92,7 +92,8 @@ def configuration(call: Call, update: Update) -> Json:
     if metadata.get("managedFields"):
         raise errors.bad_request("metadata.managedFields must be nil")
     config = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
-    told = fieldsets.undeclared(config, resource.type)
+    told = fieldsets.mistyped(config, resource.type) if resource.custom else []
+    told = told or fieldsets.undeclared(config, resource.type)
     if told:
         where = f"({metadata.get('namespace', '')}/{name}; {bodies.go_kind(resource.api_version, resource.kind)})"
         listed = told[0] if len(told) == 1 else "errors:\n" + "\n".join(f"  {w}" for w in told)

@@ -243,8 +243,9 @@ def _is_known(api_version: str, kind: str) -> bool:
 class Strict:
     """Unknown and duplicate fields of one body, and what becomes of them."""
 
-    def __init__(self, validation: str) -> None:
+    def __init__(self, validation: str, *, nulls: bool = False) -> None:
         self.validation = validation
+        self.nulls = nulls  # whether a custom resource keeps nulls where its schema has none
         self.found: list[str] = []
         self.doubled: list[str] = []  # keys that stand twice in a YAML document
 
@@ -293,7 +294,7 @@ def _custom(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
         ) from None
     rest = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion", "metadata")}
     unknown: list[str] = []
-    kept = resource.strategy.pruned(rest, unknown)
+    kept = resource.strategy.pruned(rest, unknown, nulls=strict.nulls)
     if strict.validation != "Ignore":
         unknown = [*(f"metadata.{u}" for u in decoder.unknown), *unknown]
         if body and body.count(b'":') != decode.count_keys(raw):

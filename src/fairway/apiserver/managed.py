@@ -204,10 +204,14 @@ def updated(
     An object whose record is empty (a client emptied it) is followed again only from its first apply on.
     """
     owners = _given_or_live(old, new, manager)
-    if old is not None and not owners:
+    if (old is not None and not owners) or (node.loose and _misfits(new, node)):
         return []
     before = bare(old) if old is not None else zero(node)
     return write(_folded(_taken(_Change(before, bare(new), node), owners, manager, now, reset)).items())
+
+
+def _misfits(obj: Json, node: TypeNode) -> bool:
+    return bool(fieldsets.mistyped({k: v for k, v in obj.items() if k != "metadata"}, node))
 
 
 def _given_or_live(old: Json | None, new: Json, manager: Manager) -> Owners:

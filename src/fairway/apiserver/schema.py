@@ -35,7 +35,19 @@ _ZERO: Json = {
 class TypeNode:
     """One type. `code` is a scalar's code, or `struct`, `list`, `map`, `json` (anything)."""
 
-    __slots__ = ("atomic", "code", "elem", "fields", "keys", "merge", "merge_key", "name", "relation", "required")
+    __slots__ = (
+        "atomic",
+        "code",
+        "elem",
+        "fields",
+        "keys",
+        "loose",
+        "merge",
+        "merge_key",
+        "name",
+        "relation",
+        "required",
+    )
 
     def __init__(self, code: str, name: str = "") -> None:
         self.code = code
@@ -48,6 +60,7 @@ class TypeNode:
         self.merge = ""  # of a list or pointer, for strategic merge patches: merge, replace, retainKeys
         self.merge_key = ""
         self.required: list[Field] = []
+        self.loose = False  # values come as clients sent them, and may not fit
 
 
 class Field(NamedTuple):

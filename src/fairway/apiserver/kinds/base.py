@@ -78,6 +78,7 @@ class Strategy:
     selects_namespace = True  # metadata.namespace is a field that lists can select by
     orphans = False  # a deletion that does not say how leaves the dependents alone
     returns_deleted = False  # DELETE answers with the object, not a Status
+    deprecated = ""  # what every request is warned of
     has_generation = False
     has_status = False
     generation_fields: tuple[str, ...] = ("spec",)

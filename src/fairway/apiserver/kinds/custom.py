@@ -65,10 +65,11 @@ class CustomStrategy(Strategy):
         return rules.build(self.schema)
 
     # ---- decoding ----------------------------------------------------------------------------------------------
-    def pruned(self, obj: Json, unknown: list[str]) -> Json:
+    def pruned(self, obj: Json, unknown: list[str], *, nulls: bool = False) -> Json:
         """What the schema keeps of an object without its metadata."""
         kept: Json = pruning.prune(obj, self.root, "", unknown)
-        pruning.drop_nulls(kept, self.schema)
+        if not nulls:
+            pruning.drop_nulls(kept, self.schema)
         return kept
 
     def default(self, obj: Json) -> None:
@@ -94,6 +95,8 @@ class CustomStrategy(Strategy):
         obj.update({**old, "metadata": {**old["metadata"], "resourceVersion": version}})
         if managed is not None:
             obj["metadata"]["managedFields"] = managed
+        else:
+            obj["metadata"].pop("managedFields", None)
         if status is None:
             obj.pop("status", None)
         else:
@@ -120,7 +123,7 @@ class CustomStrategy(Strategy):
         schema = (self.schema.get("properties") or {}).get("status")
         out: list[FieldError] = []
         if schema is not None and "status" in obj:
-            out += validation.validate(obj["status"], schema, "status", before.key("status"))
+            out += validation.validate_at(obj["status"], schema, "status", before.key("status"))
         out += self._scale_errors(obj, status=True)
         return self._checked_update(call, (whole, was, before), out)
 
@@ -165,6 +168,13 @@ class CustomStrategy(Strategy):
         had = set(old["metadata"].get("finalizers") or ()) if old else set()
         added = sorted(set(obj["metadata"].get("finalizers") or ()) - had)
         return [_finalizer_warning(f) for f in added if "/" not in f and f not in _STANDARD]
+
+    def after_write(self, call: Call, obj: Json) -> None:
+        """The answer is what a read would give."""
+        if call.resource.from_storage is not None:
+            shown = call.resource.from_storage({**obj})
+            obj.clear()
+            obj.update(shown)
 
     def after_delete(self, call: Call, obj: Json) -> None:
         from fairway.apiserver.kinds.crds import finish_deletion
@@ -264,10 +274,14 @@ def resources_of(crd: Json) -> list[Resource]:
     spec = crd["spec"]
     given = get(crd, "status", "acceptedNames") or spec["names"]
     out: list[Resource] = []
+    made = {
+        v["name"]: CustomStrategy(v, f"{spec['group']}/{v['name']}", given["kind"]) for v in spec.get("versions") or []
+    }
+    storage = next((made[v["name"]] for v in spec.get("versions") or [] if v.get("storage")), None)
     for version in spec.get("versions") or []:
         if not version.get("served"):
             continue
-        strategy = CustomStrategy(version, f"{spec['group']}/{version['name']}", given["kind"])
+        strategy = made[version["name"]]
         out.append(
             Resource(
                 spec["group"],
@@ -284,21 +298,24 @@ def resources_of(crd: Json) -> list[Resource]:
                 list_kind=given.get("listKind") or "",
                 singular=given.get("singular") or given["kind"].lower(),
                 custom=True,
-                from_storage=_reader(strategy, several=len(spec["versions"]) > 1),
+                from_storage=_reader(strategy, storage or strategy),
             )
         )
     return out
 
 
-def _reader(strategy: CustomStrategy, *, several: bool) -> Callable[[Json], Json] | None:
-    """Defaults that came after an object was stored are in every answer; other versions may know fewer fields."""
-    if not several and not defaulting.has_defaults(strategy.schema):
+def _reader(strategy: CustomStrategy, storage: CustomStrategy) -> Callable[[Json], Json] | None:
+    """Defaults that came after an object was stored are in every answer; another version may know fewer fields."""
+    other = storage.schema != strategy.schema
+    if not other and not defaulting.has_defaults(strategy.schema):
         return None
 
     def read(obj: Json) -> Json:
-        if several:
-            metadata = obj["metadata"]
-            obj = {"metadata": metadata, **strategy.pruned({k: v for k, v in obj.items() if k != "metadata"}, [])}
+        storage.default(obj)
+        if not other:
+            return obj
+        metadata = obj["metadata"]
+        obj = {"metadata": metadata, **strategy.pruned({k: v for k, v in obj.items() if k != "metadata"}, [])}
         strategy.default(obj)
         return obj
 

@@ -26,13 +26,8 @@ def _default(value: Any, schema: Json, path: str) -> list[FieldError]:
     unknown: list[str] = []
     if not same(pruning.prune(copy.deepcopy(value), schema, "", unknown), value):
         out.append(invalid(path, value, "must not have unknown fields"))
-    found = embedded.validate(value, schema, path) or _placed(validation.validate(value, schema, ""), path)
+    found = embedded.validate(value, schema, path) or validation.validate_at(value, schema, path)
     return [*out, *(found or _rules(value, schema, path))]
-
-
-def _placed(found: list[FieldError], path: str) -> list[FieldError]:
-    """Errors about a value that stands alone, as ones about the default."""
-    return [e._replace(field=path if e.field in ("", "<nil>") else f"{path}.{e.field}") for e in found]
 
 
 def _rules(value: Any, schema: Json, path: str) -> list[FieldError]:

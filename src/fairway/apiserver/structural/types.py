@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fairway.apiserver.schema import Field, Json, TypeNode, builtin
 
+_SCALARS = {"string": "s", "integer": "l", "number": "f", "boolean": "b"}
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
 
 
@@ -13,26 +14,32 @@ def type_of(schema: Json, name: str) -> TypeNode:
     if node.code != "struct":
         node = TypeNode("struct", name)
         node.elem = TypeNode("json")
+    node.loose = True
     node.fields["metadata"] = Field("metadata", "ObjectMeta", name, builtin("meta.ObjectMeta"), 1, 1, None)
     return node
 
 
 def _node(schema: Json, name: str) -> TypeNode:
-    if "properties" in schema:
+    extra = schema.get("additionalProperties")
+    if schema.get("properties"):
         node = TypeNode("struct", name)
         for key, value in schema["properties"].items():
             node.fields[key] = Field(key, key, name, _node(value, key), 1, 0, value.get("default"))
         if schema.get(_PRESERVE):
             node.elem = TypeNode("json")
-    elif isinstance(schema.get("additionalProperties"), dict):
+    elif isinstance(extra, dict):
         node = TypeNode("map", name)
-        node.elem = _node(schema["additionalProperties"], name)
+        node.elem = _node(extra, name)
+    elif schema.get("type") == "object" and not schema.get(_PRESERVE):
+        node = TypeNode("map", name)
+        node.elem = TypeNode("json")
     elif schema.get("type") == "array":
         node = TypeNode("list", name)
         node.elem = _node(schema.get("items") or {}, name)
         node.relation = schema.get("x-kubernetes-list-type") or "atomic"
         node.keys = tuple(schema.get("x-kubernetes-list-map-keys") or ())
     else:
-        return TypeNode("json", name)
+        scalar = None if schema.get("x-kubernetes-int-or-string") else _SCALARS.get(schema.get("type") or "")
+        return TypeNode(scalar or "json", name)
     node.atomic = schema.get("x-kubernetes-map-type") == "atomic"
     return node

@@ -40,6 +40,12 @@ def validate(value: Any, schema: Json, path: str, before: Correlation | None = N
     return _validate(value, schema, path, before).errors
 
 
+def validate_at(value: Any, schema: Json, path: str, before: Correlation | None = None) -> list[FieldError]:
+    """The same of a value that the real server validates by itself: only the place of an error is the whole path."""
+    found = validate(value, schema, "", before)
+    return [e._replace(field=path if e.field in ("", _NO_FIELD) else f"{path}.{e.field}") for e in found]
+
+
 def _validate(value: Any, schema: Json, path: str, before: Correlation | None) -> Result:
     checks = [_type(value, schema, path)]
     if value is None:
@@ -82,7 +88,7 @@ def _type(value: Any, schema: Json, path: str) -> Result:
     given = name_of(value)
     fits = given in wanted or not wanted[0] or _convertible(value, wanted)
     if form and not fits and not isinstance(value, str | list):
-        return Result([_wrong_type(path, form, {"integer": "int64", "number": "double"}.get(given, ""))], 0)
+        return Result([_wrong_type(path, form, {"integer": "int64", "number": "float64"}.get(given, ""))], 0)
     return Result([] if fits else [_wrong_type(path, ",".join(wanted), given)], int(fits))
 
 
@@ -199,10 +205,15 @@ def _number(value: float, schema: Json, path: str) -> Result:
 
 
 def _range(value: float, schema: Json, path: str) -> list[FieldError]:
-    if schema.get("type") != "integer" or schema.get("format") != "int32" or -(1 << 31) <= value < 1 << 31:
+    """Whether a number is one of the type and format that the schema asks for."""
+    if schema.get("type") != "integer":
         return []
-    words = f"Checked value must be of type integer with format int32 in {path}"
-    return [invalid(_NO_FIELD, "", words)]
+    form = schema.get("format") if schema.get("format") in _FORMATS["integer"] else ""
+    top = 1 << (31 if form == "int32" else 63)
+    if value == int(value) and -top <= value < top:
+        return []
+    shown = f"with format {form}" if form else "(default format)"
+    return [invalid(_NO_FIELD, "", f"Checked value must be of type integer {shown} in {path}")]
 
 
 # ---- combinations -----------------------------------------------------------------------------------------------
