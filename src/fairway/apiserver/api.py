@@ -271,7 +271,10 @@ class Api:
         resource, method, name = call.resource, call.request.method, route.subresource
         if name not in resource.subresources:
             call.request.warnings.clear()
-            raise errors.unknown_resource()
+            error = errors.unknown_resource()
+            if resource.custom:
+                error.details = {"name": route.name, "group": resource.group, "kind": resource.plural}
+            raise error
         if name == "status" or name in resource.strategy.parts:
             return self._part(call, route)
         if name in _STREAMS:

@@ -9,6 +9,7 @@ from fairway.apiserver.kinds.base import Resource
 from fairway.apiserver.managed import Manager
 from fairway.apiserver.request import Json
 from fairway.apiserver.schema import zero
+from fairway.apiserver.structural.typed import mistyped
 from fairway.apiserver.writing import (
     Update,
     Written,
@@ -92,7 +93,7 @@ def configuration(call: Call, update: Update) -> Json:
     if metadata.get("managedFields"):
         raise errors.bad_request("metadata.managedFields must be nil")
     config = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
-    told = fieldsets.mistyped(config, resource.type) if resource.custom else []
+    told = mistyped(config, resource.type) if resource.custom else []
     told = told or fieldsets.undeclared(config, resource.type)
     if told:
         where = f"({metadata.get('namespace', '')}/{name}; {bodies.go_kind(resource.api_version, resource.kind)})"

@@ -330,68 +330,6 @@ def _remove(value: Any, node: TypeNode, gone: _Gone) -> Any:
     return value
 
 
-_SCALARS = {
-    "s": (str, "expected string, got {shown}"),
-    "l": (int | float, "expected numeric (int or float), got *value.valueUnstructured"),
-    "f": (int | float, "expected numeric (int or float), got *value.valueUnstructured"),
-    "b": (bool, "expected boolean, got &{{{plain}}}"),
-}
-
-
-def mistyped(value: Any, node: TypeNode, path: str = "") -> list[str]:
-    """What does not fit the types of a custom resource, in structured-merge-diff's words; no value fits every type."""
-    if value is None or node.code == "json":
-        return []
-    if node.code in _SCALARS:
-        kind, words = _SCALARS[node.code]
-        fits = isinstance(value, kind) and (node.code == "b" or not isinstance(value, bool))
-        shown = f"&value.valueUnstructured{{Value:{_go(value)}}}"
-        return [] if fits else [f"{path}: {words.format(shown=shown, plain=_plain(value))}"]
-    if node.code == "list":
-        if not isinstance(value, list):
-            return [f"{path}: expected list, got &{{{_plain(value)}}}"]
-        return _mistyped_items(value, node, path)
-    if not isinstance(value, dict):
-        return [f"{path}: expected map, got &{{{_plain(value)}}}"]
-    return [w for k, v in value.items() for w in _mistyped_field(k, v, node, f"{path}.{k}")]
-
-
-def _mistyped_field(name: str, value: Any, node: TypeNode, path: str) -> list[str]:
-    field = node.fields.get(name)
-    if field is None and node.elem is None:
-        return [f"{path}: field not declared in schema"]
-    return mistyped(value, field.type if field else node.elem or ANY, path)
-
-
-def _mistyped_items(items: list[Any], node: TypeNode, path: str) -> list[str]:
-    out: list[str] = []
-    for i, item in enumerate(items):
-        keyed = node.relation == "map" and not node.atomic and isinstance(item, dict)
-        out += mistyped(item, node.elem or ANY, path + (show((item_step(node, item),)) if keyed else f"[{i}]"))
-    return out
-
-
-def _go(value: Any) -> str:
-    """As Go's %#v."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        inside = ", ".join(f"{json.dumps(k)}:{_go(value[k])}" for k in sorted(value))
-        return f"map[string]interface {{}}{{{inside}}}"
-    if isinstance(value, list):
-        return f"[]interface {{}}{{{', '.join(map(_go, value))}}}"
-    return json.dumps(value, ensure_ascii=False) if value is not None else "interface {}(nil)"
-
-
-def _plain(value: Any) -> str:
-    """As Go's %v."""
-    if isinstance(value, dict):
-        return f"map[{' '.join(f'{k}:{_plain(value[k])}' for k in sorted(value))}]"
-    if isinstance(value, list):
-        return f"[{' '.join(map(_plain, value))}]"
-    return _go(value) if not isinstance(value, str) else value
-
-
 def undeclared(value: Any, node: TypeNode, path: str = "") -> list[str]:
     """What is wrong with the fields of a configuration: unknown ones, and list items with one key."""
     if isinstance(value, dict) and node.code == "struct":

@@ -13,6 +13,7 @@ from fairway.apiserver import fieldsets
 from fairway.apiserver.errors import ApiError
 from fairway.apiserver.fieldsets import FieldSet, Path
 from fairway.apiserver.schema import Json, TypeNode, zero
+from fairway.apiserver.structural.typed import mistyped
 
 # Fields of the system that nobody owns.
 _STRIPPED: frozenset[Path] = frozenset(
@@ -211,7 +212,7 @@ def updated(
 
 
 def _misfits(obj: Json, node: TypeNode) -> bool:
-    return bool(fieldsets.mistyped({k: v for k, v in obj.items() if k != "metadata"}, node))
+    return bool(mistyped({k: v for k, v in obj.items() if k != "metadata"}, node, doubled=True))
 
 
 def _given_or_live(old: Json | None, new: Json, manager: Manager) -> Owners:

@@ -30,7 +30,7 @@ _POSIX = {
 _UNICODE = {"L": r"^\W\d_", "Lu": "A-Z\u00c0-\u00de", "Ll": "a-z\u00df-\u00ff", "N": r"\d", "Nd": r"\d"}
 _PIECE = re.compile(
     r"\\Q(?P<quoted>.*?)(?:\\E|$)|\\(?P<unicode>[pP])(?:\{(?P<long>\^?\w+)\}|(?P<short>\w))|\[:(?P<posix>\^?\w+):\]"
-    r"|\\x\{(?P<hex>[0-9A-Fa-f]+)\}|\\(?P<escaped>.)|(?P<group>\(\?P?<\w+>)|(?P<other>.)",
+    r"|\\x\{(?P<hex>[0-9A-Fa-f]+)\}|\\(?P<escaped>.)|(?P<group>\(\?P?<\w+>)|\(\?(?P<flags>[imsU]+)\)|(?P<other>.)",
     re.DOTALL,
 )
 
@@ -68,23 +68,61 @@ def _words(pattern: str, error: re.error) -> str:
 
 
 def _translated(pattern: str) -> str:
-    if re.search(r"\(\?(?:[=!]|<[=!])", pattern):
-        found = re.search(r"\(\?<?[=!]", pattern)
-        assert found is not None
+    found = re.search(r"\(\?<?[=!]", pattern)
+    if found is not None:
         raise RegexError(f"error parsing regexp: invalid or unsupported Perl syntax: `{found[0]}`")
-    out: list[str] = []
-    inside = False  # of a class
-    for found in _PIECE.finditer(pattern):
-        piece = _piece(found, inside=inside, fresh=bool(out) and out[-1] in ("[", "[^"))
-        if not inside and found[0] == "[":
-            inside = True
-        elif inside and found[0] == "^" and out[-1] == "[":
-            out[-1], piece = "[^", ""
-        elif inside and found[0] == "]" and out[-1] not in ("[", "[^"):
-            inside = False
-        if piece:
-            out.append(piece)
-    return "".join(out)
+    out = _Output()
+    for piece in _PIECE.finditer(pattern):
+        out.add(piece)
+    return out.text()
+
+
+class _Output:
+    """What is written so far, and where: in a class or not, and within which flags.
+
+    Flags in the middle, `(?i)`, hold to the end of their group in Go; here the rest of each alternative is put into a
+    group with the flags.
+    """
+
+    def __init__(self) -> None:
+        self._out: list[str] = []
+        self._inside = False
+        self._flags: list[list[str]] = [[]]  # of each open group, the flags set in it
+
+    def text(self) -> str:
+        return "".join(self._out) + ")" * len(self._flags[0])
+
+    def add(self, found: re.Match[str]) -> None:
+        if self._inside:
+            self._in_class(found)
+        elif found.lastgroup == "flags":
+            self._flags[-1].append(found["flags"])
+            self._out.append(f"(?{found['flags']}:")
+        else:
+            self._outside(found)
+
+    def _in_class(self, found: re.Match[str]) -> None:
+        fresh = self._out[-1] in ("[", "[^")
+        if found[0] == "^" and self._out[-1] == "[":
+            self._out[-1] = "[^"
+            return
+        if found[0] == "]" and not fresh:
+            self._inside = False
+        self._out.append(_piece(found, inside=True, fresh=fresh))
+
+    def _outside(self, found: re.Match[str]) -> None:
+        text = found[0]
+        if found.lastgroup == "other" and text in "[|)":
+            self._inside = text == "["
+            closed = ")" * len(self._flags[-1]) if text != "[" else ""
+            self._out.append(closed)
+            if text == ")" and len(self._flags) > 1:
+                self._flags.pop()
+        if text[0] == "(":
+            self._flags.append([])
+        self._out.append(_piece(found, inside=False, fresh=False))
+        if text == "|":
+            self._out += [f"(?{f}:" for f in self._flags[-1]]
 
 
 def _piece(found: re.Match[str], *, inside: bool, fresh: bool) -> str:

@@ -6,6 +6,7 @@ when an expression runs. A macro counts its turns against a `Budget`, so that no
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -260,8 +261,9 @@ def _logical(left: Run, right: Run, *, decided: bool) -> Run:
         try:
             first = left(f)
         except EvaluationError:
-            if right(f) is decided:
-                return decided
+            with contextlib.suppress(EvaluationError):
+                if right(f) is decided:
+                    return decided
             raise
         if first is decided:
             return decided
