@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fairway.apiserver import names
 from fairway.apiserver.fielderrors import FieldError, invalid, required, unsupported
-from fairway.apiserver.kinds import crdversions
+from fairway.apiserver.kinds import approval, crdversions
 from fairway.apiserver.kinds.base import RESET_STATUS, Strategy, get
 from fairway.apiserver.kinds.custom import register, resources_of, unregister
 from fairway.apiserver.request import Json
@@ -46,7 +46,7 @@ class CrdStrategy(Strategy):
         obj["status"] = _status(call.server, obj, call.time, old.get("status") or {})
 
     def validate(self, call: Call, obj: Json) -> list[FieldError]:
-        return _spec_errors(obj, None)
+        return _spec_errors(obj, None) + _stored_errors(obj) + approval.errors(obj, None)
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
         out = _spec_errors(obj, old)
@@ -54,7 +54,7 @@ class CrdStrategy(Strategy):
             new, was = get(obj["spec"], *path), get(old["spec"], *path)
             if new != was:
                 out.append(invalid("spec." + ".".join(path), new, "field is immutable"))
-        return out + _stored_errors(obj)
+        return out + _stored_errors(obj) + approval.errors(obj, old)
 
     def warnings(self, call: Call, obj: Json, old: Json | None) -> list[str]:
         known = crdversions.unknown_formats(old) if old else []
@@ -167,9 +167,17 @@ def _name_errors(given: Json) -> list[FieldError]:
 
 def _stored_errors(obj: Json) -> list[FieldError]:
     """Versions that objects may be stored in cannot go."""
-    present = {v.get("name") for v in obj["spec"].get("versions") or []}
-    out: list[FieldError] = []
-    for i, name in enumerate(get(obj, "status", "storedVersions") or []):
+    versions = obj["spec"].get("versions") or []
+    present = {v.get("name") for v in versions}
+    stored = get(obj, "status", "storedVersions") or []
+    if not stored:
+        return [invalid("status.storedVersions", None, "must have at least one stored version")]
+    out = [
+        invalid("status.storedVersions", stored, f"must have the storage version {v.get('name')}")
+        for v in versions
+        if v.get("storage") and v.get("name") not in stored
+    ]
+    for i, name in enumerate(stored):
         if name not in present:
             words = (
                 f"missing from spec.versions; {name} was previously a storage version, and must remain in "
@@ -207,8 +215,14 @@ def _status(server: Server, obj: Json, time: str, before: Json) -> Json:
     was = known.get("NamesAccepted")
     if was is not None and (was["status"], was["message"]) == (named["status"], named["message"]):
         named = was
-    rest = [c for t, c in known.items() if t not in ("NamesAccepted", "Established")]
-    current = [v["name"] for v in obj["spec"].get("versions") or [] if v.get("storage")]
+    rest = [c for t, c in known.items() if t not in ("NamesAccepted", "Established", approval.CONDITION)]
+    agreed = approval.condition(obj)
+    if agreed is not None:
+        was = known.get(approval.CONDITION, {})
+        same = was.get("status") == agreed[0] and was.get("message") == agreed[2]
+        kind, (holds, reason, message) = approval.CONDITION, agreed
+        rest.append(was if same else _condition(kind, reason, message, time, holds=holds == "True"))
+    current = [v["name"] for v in obj["spec"].get("versions") or [] if v.get("storage")][:1]
     stored = list(dict.fromkeys([*(before.get("storedVersions") or []), *current]))
     return {"conditions": [named, made, *rest], "acceptedNames": accepted, "storedVersions": stored}
 

@@ -83,6 +83,8 @@ def validate(spec: Json, old: Json | None) -> list[FieldError]:
     for part, check in _PARTS if versions else ():
         if part in shared:
             out += check(versions[0], f"spec.{_HOISTED.get(part, part)}", known.get(versions[0].get("name")))
+    if versions and (found := names.dns_1035_errors(versions[0].get("name", ""))):
+        out.append(invalid("spec.version", versions[0].get("name", ""), ",".join(found)))
     if doubled:
         out.append(_about_all(versions, "must contain unique version names"))
     if sum(bool(v.get("storage")) for v in versions) != 1:
@@ -91,7 +93,22 @@ def validate(spec: Json, old: Json | None) -> list[FieldError]:
 
 
 def _about_all(versions: list[Json], words: str) -> FieldError:
-    return invalid("spec.versions", versions, words)
+    """The versions as Go's internal type marshals; what is common to all stands elsewhere."""
+    shown = [
+        {
+            "Name": v.get("name", ""),
+            "Served": v.get("served", False),
+            "Storage": v.get("storage", False),
+            "Deprecated": v.get("deprecated", False),
+            "DeprecationWarning": v.get("deprecationWarning"),
+            "Schema": None,
+            "Subresources": None,
+            "AdditionalPrinterColumns": None,
+            "SelectableFields": None,
+        }
+        for v in versions
+    ]
+    return invalid("spec.versions", shown, words)
 
 
 def _identical(versions: list[Json], part: str) -> bool:
@@ -218,17 +235,27 @@ _HOISTED = {"schema": "validation"}
 def conversion_errors(conversion: Json) -> list[FieldError]:
     """Between versions: nothing but the name changes, or a webhook, which nothing here calls."""
     path, strategy = "spec.conversion", conversion.get("strategy") or ""
-    webhook = conversion.get("webhook")
-    if strategy not in ("None", "Webhook"):
-        if not strategy:
-            return [required(f"{path}.strategy")]
-        return [unsupported(f"{path}.strategy", strategy, ("None", "Webhook"))]
-    if strategy == "None":
+    webhook = conversion.get("webhook") or {}
+    client, reviews = webhook.get("clientConfig"), webhook.get("conversionReviewVersions") or []
+    out: list[FieldError] = []
+    if not strategy:
+        out.append(required(f"{path}.strategy"))
+    elif strategy not in ("None", "Webhook"):
+        out.append(unsupported(f"{path}.strategy", strategy, ("None", "Webhook")))
+    if strategy != "Webhook":
         words = "should not be set when strategy is not set to Webhook"
-        return [forbidden(f"{path}.webhookClientConfig", words)] if webhook is not None else []
-    if not (webhook or {}).get("clientConfig"):
-        return [required(f"{path}.webhookClientConfig", "required when strategy is set to Webhook")]
-    return []
+        given = (("webhookClientConfig", client), ("conversionReviewVersions", reviews))
+        return out + [forbidden(f"{path}.{name}", words) for name, value in given if value]
+    if client is None:
+        out.append(required(f"{path}.webhookClientConfig", "required when strategy is set to Webhook"))
+    elif ("url" in client) == ("service" in client):
+        out.append(required(f"{path}.webhookClientConfig", "exactly one of url or service is required"))
+    if not reviews:
+        out.append(required(f"{path}.conversionReviewVersions"))
+    elif not {"v1", "v1beta1"} & set(reviews):
+        words = "must include at least one of v1, v1beta1"
+        out.append(invalid(f"{path}.conversionReviewVersions", reviews, words))
+    return out
 
 
 def unknown_formats(crd: Json) -> list[str]:
