@@ -116,10 +116,11 @@ class Api:
     def _unknown(self, request: Request, route: Route) -> Answer:
         if (route.group, route.version, route.plural) == ("", "v1", "bindings") and route.namespace:
             return self._bindings(request, route)
+        registry = self.server.registry
         plurals = {p: (k, n) for p, k, n in REVIEWS.get(route.group, ())}
         if route.plural in plurals and route.version == "v1":
             return self._review(request, route, *plurals[route.plural])
-        if route.group and route.group not in self.server.registry.groups():
+        if route.group and (route.group not in registry.groups() or registry.is_custom(route.group)):
             raise errors.PlainError(404, "404 page not found\n")
         raise errors.unknown_resource()
 
@@ -222,6 +223,8 @@ class Api:
         obj = written.obj
         if call.resource.to_storage is not None:
             obj = call.resource.to_storage(obj)
+            if call.resource.custom and call.resource.from_storage is not None:
+                obj = call.resource.from_storage(obj)
         return reading.one(call, encode(obj), shape, 201 if written.created else 200)
 
     def _replace(self, call: Call, name: str, part: str = "") -> Response:
@@ -263,6 +266,9 @@ class Api:
         resource = call.resource
         head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version}
         meta = {"resourceVersion": str(version)}
+        if resource.custom:
+            meta["continue"] = ""
+            deleted = [{"kind": resource.kind, "apiVersion": resource.api_version, **d} for d in deleted]
         reading.check_many(resource, shape)
         return Response(200, encode({**head, "metadata": meta, "items": deleted}))
 
@@ -271,10 +277,7 @@ class Api:
         resource, method, name = call.resource, call.request.method, route.subresource
         if name not in resource.subresources:
             call.request.warnings.clear()
-            error = errors.unknown_resource()
-            if resource.custom:
-                error.details = {"name": route.name, "group": resource.group, "kind": resource.plural}
-            raise error
+            raise _no_part(resource, route)
         if name == "status" or name in resource.strategy.parts:
             return self._part(call, route)
         if name in _STREAMS:
@@ -302,6 +305,15 @@ class Api:
         from fairway.apiserver.streams import open_stream
 
         return open_stream(call, route)
+
+
+def _no_part(resource: Resource, route: Route) -> errors.ApiError:
+    """A sub-resource that a kind does not have."""
+    missing = errors.not_found(resource.plural, resource.group, route.name)
+    error = missing if resource.custom and route.subresource == "scale" else errors.unknown_resource()
+    if resource.custom:
+        error.details = missing.details
+    return error
 
 
 def _failure(error: errors.ApiError, request: Request) -> Response:

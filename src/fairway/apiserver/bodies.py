@@ -283,6 +283,7 @@ def typed(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
 def _custom(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
     """A custom resource: metadata as everywhere, the rest as its schema says."""
     from fairway.apiserver.kinds.custom import CustomStrategy
+    from fairway.apiserver.structural import embedded
 
     assert isinstance(resource.strategy, CustomStrategy)
     decoder = decode.Decoder()
@@ -290,11 +291,17 @@ def _custom(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
         metadata = decoder.decode(raw.get("metadata") or {}, builtin("meta.ObjectMeta"))
     except (decode.TypeMismatch, AttributeError) as error:
         raise errors.bad_request(
-            f"{resource.kind} in version {quote(resource.version)} cannot be handled: {error}"
+            f"{resource.kind} in version {quote(resource.version)} cannot be handled as a {resource.kind}: {error}"
         ) from None
     rest = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion", "metadata")}
     unknown: list[str] = []
     kept = resource.strategy.pruned(rest, unknown, nulls=strict.nulls)
+    unknown.sort()
+    try:
+        embedded.coerce(kept, resource.strategy.schema, "", unknown)
+    except embedded.EmbeddedError as error:
+        head = f"{resource.kind} in version {quote(resource.version)} cannot be handled as a {resource.kind}"
+        raise errors.bad_request(f"{head}: {error}") from None
     if strict.validation != "Ignore":
         unknown = [*(f"metadata.{u}" for u in decoder.unknown), *unknown]
         if body and body.count(b'":') != decode.count_keys(raw):

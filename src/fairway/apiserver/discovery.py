@@ -55,7 +55,7 @@ def _main(resource: Resource) -> Json:
         out["shortNames"] = list(resource.short_names)
     if resource.categories:
         out["categories"] = list(resource.categories)
-    version = "v2" if resource.group == "autoscaling" else resource.version
+    version = "v2" if resource.group == "autoscaling" else resource.storage_version or resource.version
     out["storageVersionHash"] = _hash(resource.stored_group, version, resource.kind)
     return out
 
@@ -91,7 +91,7 @@ def rows(registry: Registry, group: str, version: str) -> Iterator[Json]:
         found.append(
             {"name": "bindings", "singularName": "binding", "namespaced": True, "kind": "Binding", "verbs": ["create"]}
         )
-    yield from sorted(found, key=lambda r: str(r["name"]))
+    yield from found if group and registry.is_custom(group) else sorted(found, key=lambda r: str(r["name"]))
 
 
 def resource_list(registry: Registry, group: str, version: str) -> Json:
@@ -125,7 +125,8 @@ def _aggregated_resources(registry: Registry, name: str, version: str) -> list[J
     main: dict[str, Json] = {}
     for row in rows(registry, name, version):
         plural, _, sub = row["name"].partition("/")
-        kind = {"group": row.get("group", ""), "version": row.get("version", ""), "kind": row["kind"]}
+        own = (name, version) if registry.is_custom(name) else ("", "")
+        kind = {"group": row.get("group", own[0]), "version": row.get("version", own[1]), "kind": row["kind"]}
         if not sub:
             entry: Json = {
                 "resource": plural,

@@ -67,6 +67,8 @@ def _discovered(server: Server, parts: list[str]) -> Json | None:
             return {"kind": "APIGroup", "apiVersion": "v1", **discovery.group(registry, group)}
         case ["apis", group, version] if group in registry.groups():
             if version not in registry.versions(group):
+                if registry.is_custom(group):
+                    return None
                 raise errors.unknown_resource()
             return discovery.resource_list(registry, group, version)
     return None

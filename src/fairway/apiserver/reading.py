@@ -69,7 +69,7 @@ def selection(resource: Resource, options: ListOptions) -> Selection:
     for term in fields:
         if term.field in known:
             continue
-        if resource.strategy.selectable and not resource.custom:
+        if resource.strategy.selectable or resource.custom:
             raise errors.bad_request(f"field label not supported: {term.field}")
         listed = ", ".join(f'"{k}"' for k in known)
         raise errors.bad_request(f'"{term.field}" is not a known field selector: only {listed}')
@@ -242,6 +242,8 @@ def list_objects(call: Call, options: ListOptions, shape: Shape, namespace: str,
         meta["continue"] = page.token
         if page.remaining is not None:
             meta["remainingItemCount"] = page.remaining
+    elif resource.custom and shape.form is Form.OBJECT:
+        meta["continue"] = ""  # as the real server's untyped lists
     datas = [e.data for _, e in page.entries]
     if shape.form is Form.OBJECT:
         kind = resource.list_kind or f"{resource.kind}List"

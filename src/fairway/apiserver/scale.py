@@ -7,12 +7,13 @@ made of them (k8s.io/apimachinery, managedfields/scalehandler.go, with its rule 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, NamedTuple
 
 from fairway.apiserver import accept, applying, bodies, errors, managed, reading, writing
 from fairway.apiserver.context import Call, encode
 from fairway.apiserver.context import decode as load
 from fairway.apiserver.fielderrors import invalid
-from fairway.apiserver.fieldsets import FieldSet
+from fairway.apiserver.fieldsets import FieldSet, Path
 from fairway.apiserver.kinds.base import Resource, Strategy, get, validate_meta
 from fairway.apiserver.kinds.cells import count, selector_text
 from fairway.apiserver.managed import Manager, Owned
@@ -24,8 +25,33 @@ from fairway.apiserver.tables import AGE, NAME
 from fairway.apiserver.writing import Update
 
 _VERSION = "autoscaling/v1"
-_REPLICAS = ("f:spec", "f:replicas")
-_OWNED: FieldSet = frozenset({_REPLICAS})
+_OWNED: FieldSet = frozenset({("f:spec", "f:replicas")})
+
+
+class _View(NamedTuple):
+    """Where an object has what its Scale shows; a custom resource has its selector as text, and checks by itself."""
+
+    replicas: tuple[str, ...] = ("spec", "replicas")
+    ready: tuple[str, ...] = ("status", "replicas")
+    selector: tuple[str, ...] = ("spec", "selector")
+    custom: bool = False
+
+    @property
+    def owned(self) -> Path:
+        return tuple(f"f:{step}" for step in self.replicas)
+
+
+def _view(resource: Resource) -> _View:
+    paths = resource.strategy.scale
+    if paths is None:
+        return _View()
+    names = ("specReplicasPath", "statusReplicasPath", "labelSelectorPath")
+    replicas, ready, selector = (_steps(paths.get(n) or "") for n in names)
+    return _View(replicas, ready, selector, custom=True)
+
+
+def _steps(path: str) -> tuple[str, ...]:
+    return tuple(step for step in path.split(".") if step)
 
 
 class _ScaleStrategy(Strategy):
@@ -46,7 +72,7 @@ def scale(call: Call, name: str) -> Response:
     seen = dataclasses.replace(call, resource=SCALE)
     if request.method == "GET":
         shape = accept.negotiate(request.headers.get("accept"), "get")
-        return reading.one(seen, encode(_scale_of(_found(call, name)[1])), shape)
+        return reading.one(seen, encode(_scale_of(_found(call, name)[1], _view(call.resource))), shape)
     shape = accept.negotiate(request.headers.get("accept"), "other")
     if request.method == "PUT":
         update = Update(name, write_options(request, "UpdateOptions"), "scale")
@@ -57,11 +83,12 @@ def scale(call: Call, name: str) -> Response:
         given = None
     call.dry_run = seen.dry_run = update.options.dry_run
     entry, old = _found(call, name)
-    new = _changed(seen, _owned_scale(old), given, update)
+    view = _view(call.resource)
+    new = _changed(seen, _owned_scale(old, view), given, update)
     _check(call, new, old, name)
     obj = _moved(call, new, old)
     written = writing.finish(call, obj, entry, old, update)
-    return reading.one(seen, encode(_scale_of(written.obj)), shape)
+    return reading.one(seen, encode(_scale_of(written.obj, view)), shape)
 
 
 def _found(call: Call, name: str) -> tuple[Entry, Json]:
@@ -71,25 +98,31 @@ def _found(call: Call, name: str) -> tuple[Entry, Json]:
     return found
 
 
-def _scale_of(obj: Json) -> Json:
-    spec, status, meta = obj["spec"], obj.get("status") or {}, obj["metadata"]
-    selector = spec.get("selector")
-    if selector is not None and "matchLabels" not in selector and "matchExpressions" not in selector:
-        selector = {"matchLabels": selector}
+def _scale_of(obj: Json, view: _View) -> Json:
+    meta, replicas = obj["metadata"], get(obj, *view.replicas)
     kept = {k: meta[k] for k in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp") if k in meta}
-    out: Json = {"metadata": kept, "spec": {"replicas": spec["replicas"]} if spec.get("replicas") else {}}
-    out["status"] = {"replicas": status.get("replicas", 0)}
-    text = selector_text(selector)
-    if selector and text != "<none>":
+    out: Json = {"metadata": kept, "spec": {"replicas": replicas} if replicas else {}}
+    out["status"] = {"replicas": get(obj, *view.ready) or 0}
+    text = _selector(get(obj, *view.selector) if view.selector else None)
+    if text:
         out["status"]["selector"] = text
     return out
 
 
-def _owned_scale(obj: Json) -> Json:
+def _selector(given: Any) -> str:
+    if isinstance(given, str) or not given:
+        return given or ""
+    if "matchLabels" not in given and "matchExpressions" not in given:
+        given = {"matchLabels": given}
+    text = selector_text(given)
+    return "" if text == "<none>" else text
+
+
+def _owned_scale(obj: Json, view: _View) -> Json:
     """The Scale with the owners of its replicas."""
-    out = _scale_of(obj)
+    out = _scale_of(obj, view)
     owners = managed.read(obj["metadata"].get("managedFields"))
-    rows = [(k._replace(version=_VERSION), Owned(_OWNED, o.time)) for k, o in owners.items() if _REPLICAS in o.fields]
+    rows = [(k._replace(version=_VERSION), Owned(_OWNED, o.time)) for k, o in owners.items() if view.owned in o.fields]
     managed.record(out, managed.write(rows))
     return out
 
@@ -114,7 +147,7 @@ def _changed(seen: Call, old: Json, given: Json | None, update: Update) -> Json:
 def _check(call: Call, new: Json, old: Json, name: str) -> None:
     replicas = get(new, "spec", "replicas") or 0
     found = validate_meta(SCALE, new)
-    if replicas < 0:
+    if replicas < 0 and not _view(call.resource).custom:
         found.append(invalid("spec.replicas", replicas, "must be greater than or equal to 0"))
     if found:
         raise errors.invalid("Scale", "autoscaling", name, found)
@@ -124,7 +157,11 @@ def _check(call: Call, new: Json, old: Json, name: str) -> None:
 def _moved(call: Call, new: Json, old: Json) -> Json:
     """The workload with the Scale's replicas, version and owners."""
     obj: Json = load(encode(old))
-    obj["spec"]["replicas"] = get(new, "spec", "replicas") or 0
+    *above, last = _view(call.resource).replicas
+    inside = obj
+    for step in above:
+        inside = inside.setdefault(step, {})
+    inside[last] = get(new, "spec", "replicas") or 0
     obj["metadata"]["resourceVersion"] = new["metadata"].get("resourceVersion", "")
     managed.record(obj, _parent_owners(call, obj, new))
     return obj
@@ -133,13 +170,14 @@ def _moved(call: Call, new: Json, old: Json) -> Json:
 def _parent_owners(call: Call, obj: Json, new: Json) -> list[Json]:
     left = dict(managed.read(new["metadata"].get("managedFields")))
     rows: list[tuple[Manager, Owned]] = []
+    path = _view(call.resource).owned
     for key, owned in managed.read(obj["metadata"].get("managedFields")).items():
         kept = owned.fields
-        if _REPLICAS in kept and left.pop(_in_scale(key), None) is None:
-            kept = kept - _OWNED
+        if path in kept and left.pop(_in_scale(key), None) is None:
+            kept = kept - {path}
         if kept:
             rows.append((key, owned._replace(fields=kept)))
-    rows += [(key._replace(version=call.resource.api_version), Owned(_OWNED, "")) for key in left]
+    rows += [(key._replace(version=call.resource.api_version), Owned(frozenset({path}), "")) for key in left]
     return managed.write(rows)
 
 

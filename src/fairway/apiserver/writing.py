@@ -323,7 +323,11 @@ def is_apply(call: Call) -> bool:
 
 def check_patch_type(call: Call) -> None:
     media = bodies.patch_type(call.request)
-    if media not in _PATCH_TYPES or (call.resource.custom and "strategic" in media):
+    if call.resource.custom and (media not in _PATCH_TYPES or "strategic" in media):
+        listed = ", ".join(t for t in _PATCH_TYPES if "strategic" not in t)
+        words = f"the body of the request was in an unknown format - accepted media types include: {listed}"
+        raise errors.unsupported_media(words)
+    if media not in _PATCH_TYPES:
         raise errors.unsupported_media("415: Unsupported Media Type", {})
 
 

@@ -45,6 +45,7 @@ class Resource:
     list_kind: str = ""
     singular: str = ""
     custom: bool = False
+    storage_version: str = ""  # of a custom resource
 
     @property
     def api_version(self) -> str:
@@ -78,6 +79,7 @@ class Strategy:
     selects_namespace = True  # metadata.namespace is a field that lists can select by
     orphans = False  # a deletion that does not say how leaves the dependents alone
     returns_deleted = False  # DELETE answers with the object, not a Status
+    scale: Json | None = None  # the paths of a custom resource's scale
     deprecated = ""  # what every request is warned of
     has_generation = False
     has_status = False

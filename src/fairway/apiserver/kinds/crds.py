@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fairway.apiserver import names
+from fairway.apiserver.context import encode
 from fairway.apiserver.fielderrors import FieldError, invalid, required, unsupported
 from fairway.apiserver.kinds import approval, crdversions
 from fairway.apiserver.kinds.base import RESET_STATUS, Strategy, get
@@ -72,7 +73,6 @@ class CrdStrategy(Strategy):
         if meta.get("deletionTimestamp"):
             return False
         meta["deletionTimestamp"] = call.time
-        meta["deletionGracePeriodSeconds"] = 0
         if CLEANUP not in (meta.get("finalizers") or []):
             meta["finalizers"] = [*(meta.get("finalizers") or []), CLEANUP]
         words = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
@@ -83,6 +83,13 @@ class CrdStrategy(Strategy):
             _delete_objects(call, obj)
             finish_deletion(call.server, meta["name"], call.now)
         return True
+
+
+def _in_progress(crd: Json) -> None:
+    for condition in get(crd, "status", "conditions") or []:
+        if condition["type"] == "Terminating":
+            condition["reason"] = "InstanceDeletionInProgress"
+            condition["message"] = "CustomResource deletion is in progress"
 
 
 def _delete_objects(call: Call, crd: Json) -> None:
@@ -101,9 +108,15 @@ def _delete_objects(call: Call, crd: Json) -> None:
 def finish_deletion(server: Server, name: str, now: float) -> None:
     """Take our finalizer from a definition that is going, when no object is left; without others it is gone."""
     crd = server.read(KEY, name)
-    if crd is None or not crd["metadata"].get("deletionTimestamp") or any(server.store.keys(name)):
+    if crd is None or not crd["metadata"].get("deletionTimestamp"):
         return
     meta = crd["metadata"]
+    if server.store.keys(name):
+        before = encode(crd)
+        _in_progress(crd)
+        if encode(crd) != before:
+            server.write(KEY, name, crd, now)
+        return
     meta["finalizers"] = [f for f in meta.get("finalizers") or [] if f != CLEANUP]
     if meta["finalizers"]:
         server.write(KEY, name, crd, now)

@@ -6,9 +6,11 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fairway.apiserver import gotime, names, openapi
+from fairway.apiserver import errors, gotime, names, openapi
+from fairway.apiserver.context import encode
 from fairway.apiserver.fielderrors import FieldError, invalid
-from fairway.apiserver.kinds.base import ALL_VERBS, RESET_STATUS, Resource, Strategy, get
+from fairway.apiserver.fieldsets import Path
+from fairway.apiserver.kinds.base import RESET_STATUS, Resource, Strategy, get
 from fairway.apiserver.request import Json
 from fairway.apiserver.structural import defaulting, embedded, jsonpath, listtypes, pruning, types, validation
 from fairway.apiserver.structural.correlation import Correlation
@@ -31,6 +33,7 @@ _NOT_CHECKED = (
     "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
     "validation"
 )
+_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")  # in discovery's order
 _STANDARD = ("kubernetes", "orphan", "foregroundDeletion")
 
 
@@ -47,7 +50,7 @@ class CustomStrategy(Strategy):
         self.root = {**self.schema, "x-kubernetes-embedded-resource": True}
         self.head = {"apiVersion": api_version, "kind": kind}
         self.has_status = get(version, "subresources", "status") is not None
-        self.scale: Json | None = get(version, "subresources", "scale")
+        self.scale = get(version, "subresources", "scale")
         self.reset = RESET_STATUS if self.has_status else ()
         self.columns = _columns(version.get("additionalPrinterColumns") or [])
         given = [f["jsonPath"] for f in version.get("selectableFields") or []]
@@ -76,6 +79,15 @@ class CustomStrategy(Strategy):
         defaulting.default(obj, self.schema)
 
     # ---- writes ------------------------------------------------------------------------------------------------
+    def admit(self, call: Call, obj: Json, old: Json | None) -> None:
+        """Nothing new of a kind that is going."""
+        from fairway.apiserver.kinds.crds import is_terminating
+
+        resource = call.resource
+        if old is None and is_terminating(call.server, resource.key):
+            why = "create not allowed while custom resource definition is terminating"
+            raise errors.forbidden(resource.plural, resource.group, obj["metadata"].get("name", ""), why)
+
     def prepare_create(self, call: Call, obj: Json) -> None:
         if self.has_status:
             obj.pop("status", None)
@@ -101,6 +113,9 @@ class CustomStrategy(Strategy):
             obj.pop("status", None)
         else:
             obj["status"] = status
+
+    def status_reset(self) -> tuple[Path, ...]:
+        return (("f:metadata",), ("f:spec",))
 
     def validate(self, call: Call, obj: Json) -> list[FieldError]:
         whole = {**self.head, **obj}
@@ -168,13 +183,6 @@ class CustomStrategy(Strategy):
         had = set(old["metadata"].get("finalizers") or ()) if old else set()
         added = sorted(set(obj["metadata"].get("finalizers") or ()) - had)
         return [_finalizer_warning(f) for f in added if "/" not in f and f not in _STANDARD]
-
-    def after_write(self, call: Call, obj: Json) -> None:
-        """The answer is what a read would give."""
-        if call.resource.from_storage is not None:
-            shown = call.resource.from_storage({**obj})
-            obj.clear()
-            obj.update(shown)
 
     def after_delete(self, call: Call, obj: Json) -> None:
         from fairway.apiserver.kinds.crds import finish_deletion
@@ -277,7 +285,10 @@ def resources_of(crd: Json) -> list[Resource]:
     made = {
         v["name"]: CustomStrategy(v, f"{spec['group']}/{v['name']}", given["kind"]) for v in spec.get("versions") or []
     }
-    storage = next((made[v["name"]] for v in spec.get("versions") or [] if v.get("storage")), None)
+    storage_name = next((v["name"] for v in spec.get("versions") or [] if v.get("storage")), "")
+    storage = made.get(storage_name)
+    schemas = {encode(s.schema) for s in made.values()}
+    again = crd["metadata"].get("generation", 1) > 1
     for version in spec.get("versions") or []:
         if not version.get("served"):
             continue
@@ -293,31 +304,42 @@ def resources_of(crd: Json) -> list[Resource]:
                 spec.get("scope") == "Namespaced",
                 tuple(given.get("shortNames") or ()),
                 tuple(given.get("categories") or ()),
-                ALL_VERBS,
-                tuple(sorted(version.get("subresources") or {})),
+                _VERBS,
+                tuple(n for n in ("status", "scale") if get(version, "subresources", n) is not None),
                 list_kind=given.get("listKind") or "",
                 singular=given.get("singular") or given["kind"].lower(),
                 custom=True,
-                from_storage=_reader(strategy, storage or strategy),
+                from_storage=_reader(strategy, storage or strategy, changed=len(schemas) > 1 or again),
+                to_storage=_writer(storage or strategy) if len(schemas) > 1 else None,
+                storage_version=storage_name,
             )
         )
     return out
 
 
-def _reader(strategy: CustomStrategy, storage: CustomStrategy) -> Callable[[Json], Json] | None:
-    """Defaults that came after an object was stored are in every answer; another version may know fewer fields."""
-    other = storage.schema != strategy.schema
-    if not other and not defaulting.has_defaults(strategy.schema):
+def _without_meta(obj: Json) -> Json:
+    return {k: v for k, v in obj.items() if k != "metadata"}
+
+
+def _writer(storage: CustomStrategy) -> Callable[[Json], Json]:
+    """What is stored of an object that came in some version: what the storage version knows."""
+
+    def write(obj: Json) -> Json:
+        kept = {"metadata": obj["metadata"], **storage.pruned(_without_meta(obj), [])}
+        storage.default(kept)
+        return kept
+
+    return write
+
+
+def _reader(strategy: CustomStrategy, storage: CustomStrategy, *, changed: bool) -> Callable[[Json], Json] | None:
+    """What is seen of a stored object: defaults that came later, and no field that the version asked for lacks."""
+    if not changed and not defaulting.has_defaults(storage.schema):
         return None
 
     def read(obj: Json) -> Json:
         storage.default(obj)
-        if not other:
-            return obj
-        metadata = obj["metadata"]
-        obj = {"metadata": metadata, **strategy.pruned({k: v for k, v in obj.items() if k != "metadata"}, [])}
-        strategy.default(obj)
-        return obj
+        return {"metadata": obj["metadata"], **strategy.pruned(_without_meta(obj), [])} if changed else obj
 
     return read
 

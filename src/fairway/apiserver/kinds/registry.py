@@ -352,6 +352,10 @@ class Registry:
         """Named groups, in the real server's order, custom ones last."""
         return [*GROUP_ORDER, *sorted(self._custom_groups)]
 
+    def is_custom(self, group: str) -> bool:
+        """Whether a group has nothing but custom resources."""
+        return group in self._custom_groups
+
     def versions(self, group: str) -> list[str]:
         return sorted(self._versions.get(group, []), key=_version_order)
 

@@ -9,6 +9,40 @@ from fairway.apiserver.fielderrors import FieldError, invalid, required
 from fairway.apiserver.schema import Json, builtin
 
 
+class EmbeddedError(ValueError):
+    """apiVersion, kind or metadata of an embedded resource are of a wrong type."""
+
+
+def coerce(value: Any, schema: Json | None, path: str, unknown: list[str]) -> None:
+    """Bring embedded resources into the form of their types, in place; raises EmbeddedError."""
+    if not schema:
+        return
+    if isinstance(value, list):
+        for i, item in enumerate(value):
+            coerce(item, schema.get("items"), f"{path}[{i}]", unknown)
+    elif isinstance(value, dict):
+        if schema.get("x-kubernetes-embedded-resource"):
+            _coerce_resource(value, path, unknown)
+        properties, extra = schema.get("properties") or {}, schema.get("additionalProperties")
+        for key, item in value.items():
+            below = properties.get(key, extra if isinstance(extra, dict) else None)
+            coerce(item, below, f"{path}.{key}" if path else key, unknown)
+
+
+def _coerce_resource(value: Json, path: str, unknown: list[str]) -> None:
+    for name in ("apiVersion", "kind"):
+        if name in value and not isinstance(value[name], str):
+            raise EmbeddedError(str(invalid(f"{path}.{name}", value[name], "must be a string")))
+    if "metadata" not in value:
+        return
+    decoder = decode.Decoder()
+    try:
+        value["metadata"] = decoder.decode(value["metadata"], builtin("meta.ObjectMeta"))
+    except (decode.TypeMismatch, AttributeError) as error:
+        raise EmbeddedError(str(invalid(f"{path}.metadata", value["metadata"], str(error)))) from None
+    unknown += [f"{path}.metadata.{u}" for u in decoder.unknown]
+
+
 def validate(value: Any, schema: Json | None, path: str) -> list[FieldError]:
     """What is wrong with apiVersion, kind and metadata of every embedded resource."""
     if not schema:

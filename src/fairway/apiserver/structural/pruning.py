@@ -17,7 +17,7 @@ def prune(value: Any, schema: Json | None, path: str, unknown: list[str]) -> Any
         items = (schema or {}).get("items")
         return [prune(v, items, f"{path}[{i}]", unknown) for i, v in enumerate(value)]
     if not isinstance(value, dict):
-        return value
+        return _number(value)
     schema = schema or {}
     out: Json = {}
     for key, item in value.items():
@@ -48,18 +48,23 @@ def _preserved(value: Any, schema: Json, path: str, unknown: list[str]) -> Any:
     """Everything is kept; what is declared further in may be stricter."""
     if isinstance(value, list):
         items = schema.get("items")
-        if items is None:
-            return value
-        return [_preserved(v, items, f"{path}[{i}]", unknown) for i, v in enumerate(value)]
+        return [_preserved(v, items or {}, f"{path}[{i}]", unknown) for i, v in enumerate(value)]
     if not isinstance(value, dict):
-        return value
+        return _number(value)
     out: Json = {}
     for key, item in value.items():
         known, inside = _below(schema, key)
         below = f"{path}.{key}" if path else key
         embedded = key in _META and schema.get("x-kubernetes-embedded-resource")
-        out[key] = prune(item, inside, below, unknown) if known and not embedded else item
+        out[key] = (
+            prune(item, inside, below, unknown) if known and not embedded else _preserved(item, {}, below, unknown)
+        )
     return out
+
+
+def _number(value: Any) -> Any:
+    """Go writes a whole number without a fraction, whatever it was read as."""
+    return int(value) if type(value) is float and value.is_integer() and abs(value) < 1e21 else value
 
 
 def drop_nulls(value: Any, schema: Json | None) -> None:

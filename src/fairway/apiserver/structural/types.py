@@ -25,6 +25,9 @@ def _node(schema: Json, name: str) -> TypeNode:
         node = TypeNode("struct", name)
         for key, value in schema["properties"].items():
             node.fields[key] = Field(key, key, name, _node(value, key), 1, 0, value.get("default"))
+        if schema.get("x-kubernetes-embedded-resource"):
+            for key in ("apiVersion", "kind", "metadata"):
+                node.fields.setdefault(key, Field(key, key, name, TypeNode("json"), 1, 0, None))
         if schema.get(_PRESERVE):
             node.elem = TypeNode("json")
     elif isinstance(extra, dict):
