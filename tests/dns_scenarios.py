@@ -184,7 +184,8 @@ NO_CAPS = [name for name in NAMES if "ext-caps" not in name]
 THROUGH = " fallthrough in-addr.arpa ip6.arpa"
 KUBERNETES = [
     Scenario("kubeadm", cluster(f"pods insecure\n{THROUGH}\nttl 30", after=" cache 30 {\n disable success cluster.local\n"
-             "disable denial cluster.local\n}\n loadbalance\n forward . $UP"), NO_CAPS, variants=300, ignores=("case",)),
+             "disable denial cluster.local\n}\n loadbalance\n forward . $UP"), NO_CAPS, variants=300, ignores=("case",),
+             slack=3),
     Scenario("kubernetes alone", cluster(), NAMES, variants=300),
     Scenario("pods verified", cluster(f"pods verified\n{THROUGH}", after="forward . $UP"), NAMES, variants=100),
     Scenario("endpoint pod names", cluster("endpoint_pod_names\nttl 0"), NAMES),

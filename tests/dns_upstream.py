@@ -87,6 +87,8 @@ class TextUpstream:
         """What `who` is answered with: tells two servers apart."""
         self.asked: list[tuple[str, str, str]] = []
         """Name, type and transport of every question."""
+        self.is_silent = False
+        """Hears, and answers nothing."""
         self.options: list[tuple[int, bytes]] = []
         """EDNS options of the last question that had some."""
         for work in (self._serve_udp, self._serve_tcp):
@@ -136,12 +138,12 @@ class TextUpstream:
         self.asked.append((question.name.to_text(), dns.rdatatype.to_text(question.rdtype), transport))
         if query.options:
             self.options = [(int(o.otype), o.to_wire() or b"") for o in query.options]
-        if first == "mute" or (first == "gone" and transport == "udp"):
+        if self.is_silent or first == "mute" or (first == "gone" and transport == "udp"):
             return None
         reply = dns.message.make_response(query, recursion_available=True)
         self._fill(reply, question, first)
         if transport == "tcp":
-            return reply.to_wire()
+            return reply.to_wire(max_size=65535)
         size = max(512, query.payload) if query.edns >= 0 else 512
         try:
             return reply.to_wire(max_size=size)

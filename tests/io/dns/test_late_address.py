@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,12 +11,13 @@ import dns.query
 import pytest
 
 import netns
+from dns_process import serving
 
 pytestmark = pytest.mark.kernel
-FAIRWAY = Path(sys.executable).with_name("fairway")
 LATE = ["169.254.20.10", "fd00:53::10"]
-COREFILE = """.:53 {{
-    bind 127.0.0.1 {late}
+PORT = 5300
+COREFILE = f""".:{PORT} .:$PORT {{
+    bind 127.0.0.1 {" ".join(LATE)}
     hosts {{
         10.0.0.1 web.test
     }}
@@ -31,7 +29,7 @@ ASK: dict[str, Callable[..., dns.message.Message]] = {"udp": dns.query.udp, "tcp
 def answer(address: str, transport: str) -> str:
     """What the server says there; empty when it says nothing."""
     try:
-        reply = ASK[transport](dns.message.make_query("web.test", "A"), address, timeout=2)
+        reply = ASK[transport](dns.message.make_query("web.test", "A"), address, timeout=2, port=PORT)
     except (OSError, dns.exception.Timeout):
         return ""
     return str(reply.answer[0][0])
@@ -45,18 +43,8 @@ def change(action: str) -> None:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[None]:
-    (tmp_path / "Corefile").write_text(COREFILE.format(late=" ".join(LATE)))
-    with netns.private():
-        process = subprocess.Popen([FAIRWAY, "dns", "--conf", tmp_path / "Corefile"], stdout=subprocess.DEVNULL)
-        try:
-            end = time.monotonic() + 20
-            while not answer("127.0.0.1", "tcp"):
-                assert time.monotonic() < end, "the server does not answer"
-                time.sleep(0.02)
-            yield
-        finally:
-            process.terminate()
-            process.wait(20)
+    with netns.private(), serving(tmp_path, COREFILE):
+        yield
 
 
 @pytest.mark.usefixtures("server")
