@@ -192,6 +192,7 @@ class DnsAgent:
         self._clusters: dict[object, Cluster] = {}
         self._listeners: dict[Endpoint, Listener] = {}
         self._version = ""
+        self._reloading = asyncio.Lock()
         self.failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Set when the server cannot go on (a forwarding loop)."""
         self.reload_failures = 0
@@ -223,8 +224,9 @@ class DnsAgent:
 
     async def start(self) -> None:
         """Read the Corefile and answer. Raises ConfigError."""
-        self._version, settings = self._world.read_settings()
-        await self._install(settings)
+        async with self._reloading:
+            self._version, settings = self._world.read_settings()
+            await self._install(settings)
 
     async def look(self) -> Generation:
         """Read the Corefile and what it needs of the API server, without listening: for explain. Raises ConfigError."""
@@ -234,7 +236,14 @@ class DnsAgent:
         return self._generation
 
     async def reload(self) -> bool:
-        """Read the Corefile again, if it has changed; a bad one changes nothing. True when it was taken."""
+        """Read the Corefile again, if it has changed; a bad one changes nothing. True when it was taken.
+
+        One reading after the other: a second that overtakes the first would be undone by it.
+        """
+        async with self._reloading:
+            return await self._reload()
+
+    async def _reload(self) -> bool:
         try:
             version, settings = self._world.read_settings()
             if version == self._version:

@@ -236,9 +236,17 @@ async def _serve(world: RealWorld, sink: CorefileSink | None, *, is_quiet: bool)
     pages.collectors.append(lambda counted: merge_fast(agent.listeners, tables.rows, counted))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Future[bool]] = set()
+
+    def reload() -> None:
+        """From the first moment on: it waits for the start."""
+        reloads.add(future := asyncio.ensure_future(agent.reload()))
+        future.add_done_callback(reloads.discard)
+
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     starting = asyncio.ensure_future(agent.start())
+    loop.add_signal_handler(signal.SIGUSR1, reload)
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
@@ -250,7 +258,6 @@ async def _serve(world: RealWorld, sink: CorefileSink | None, *, is_quiet: bool)
         starting.result()
         await pages.start()
         agent.started.append(pages.renew)
-        loop.add_signal_handler(signal.SIGUSR1, lambda: loop.create_task(agent.reload()))
         following = asyncio.ensure_future(sink.reload_for_ever(agent) if sink else agent.follow_file())
         if not is_quiet:
             _say_started(agent.generation.settings)
