@@ -197,9 +197,8 @@ def label_selector_errors(selector: dict[str, Any] | None, path: str) -> list[Fi
         else:
             out.append(invalid(f"{at}.operator", operator, "not a valid selector operator"))
         out += qualified_name_errors(f"{at}.key", term.get("key", ""))
-        if operator in ("In", "NotIn"):
-            for j, value in enumerate(values):
-                out += [invalid(f"{at}.values[{j}]", value, m) for m in label_value_errors(value)]
+        for j, value in enumerate(values):
+            out += [invalid(f"{at}.values[{j}]", value, m) for m in label_value_errors(value)]
     return out
 
 

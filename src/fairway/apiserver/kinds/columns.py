@@ -211,24 +211,54 @@ CONFIGMAP = (
 )
 SECRET = (NAME, Column("Type", path_cell("type")), Column("Data", lambda o, _: len(o.get("data") or {}), "string"), AGE)
 SERVICEACCOUNT = (NAME, AGE)
+_MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+
+
+def _modes(modes: list[str] | None) -> str:
+    return ",".join(short for mode, short in _MODES.items() if mode in (modes or ()))
+
+
+def _phase(obj: Json, _now: float) -> str:
+    return "Terminating" if obj["metadata"].get("deletionTimestamp") else get(obj, "status", "phase") or ""
+
+
+def _claim(obj: Json, _now: float) -> str:
+    ref = get(obj, "spec", "claimRef")
+    return f"{ref.get('namespace', '')}/{ref.get('name', '')}" if ref else ""
+
+
+_ATTRIBUTES = Column("VolumeAttributesClass", path_cell("spec", "volumeAttributesClassName", default="<unset>"))
+_VOLUMEMODE = wide("VolumeMode", path_cell("spec", "volumeMode", default="<unset>"))
 PERSISTENTVOLUME = (
     NAME,
     Column("Capacity", path_cell("spec", "capacity", "storage")),
-    Column("Access Modes", lambda o, _: ",".join((o.get("spec") or {}).get("accessModes") or ())),
+    Column("Access Modes", lambda o, _: _modes(get(o, "spec", "accessModes"))),
     Column("Reclaim Policy", path_cell("spec", "persistentVolumeReclaimPolicy")),
-    Column("Status", path_cell("status", "phase")),
+    Column("Status", _phase),
+    Column("Claim", _claim),
     Column("StorageClass", path_cell("spec", "storageClassName")),
+    _ATTRIBUTES,
+    Column("Reason", path_cell("status", "reason")),
     AGE,
+    _VOLUMEMODE,
 )
 PERSISTENTVOLUMECLAIM = (
     NAME,
-    Column("Status", path_cell("status", "phase")),
+    Column("Status", _phase),
     Column("Volume", path_cell("spec", "volumeName")),
-    Column("Capacity", path_cell("status", "capacity", "storage")),
-    Column("Access Modes", lambda o, _: ",".join((o.get("spec") or {}).get("accessModes") or ())),
+    Column("Capacity", lambda o, _: get(o, "status", "capacity", "storage") or "" if _bound(o) else ""),
+    Column("Access Modes", lambda o, _: _modes(get(o, "status", "accessModes")) if _bound(o) else ""),
     Column("StorageClass", path_cell("spec", "storageClassName")),
+    _ATTRIBUTES,
     AGE,
+    _VOLUMEMODE,
 )
+
+
+def _bound(obj: Json) -> bool:
+    return bool(get(obj, "spec", "volumeName"))
+
+
 LEASE = (NAME, Column("Holder", path_cell("spec", "holderIdentity")), AGE)
 
 

@@ -107,7 +107,7 @@ def pod_context_errors(spec: Json, path: str) -> list[FieldError]:
     out += _apparmor_errors(context.get("appArmorProfile"), f"{path}.appArmorProfile")
     groups, change = f"{path}.supplementalGroupsPolicy", f"{path}.seLinuxChangePolicy"
     out += _one_of(context.get("supplementalGroupsPolicy"), ("Merge", "Strict"), groups)
-    return out + _one_of(context.get("seLinuxChangePolicy"), ("MountOption", "Recursive"), change)
+    return out + _one_of(context.get("seLinuxChangePolicy"), ("Recursive",), change)  # SELinuxMount is off
 
 
 def context_errors(context: Json | None, path: str, host_users: bool) -> list[FieldError]:

@@ -21,6 +21,8 @@ class PersistentVolumeStrategy(Strategy):
     def default(self, obj: Json) -> None:
         spec = obj.setdefault("spec", {})
         spec.setdefault("persistentVolumeReclaimPolicy", "Retain")
+        if spec.get("hostPath") is not None:
+            spec["hostPath"].setdefault("type", "")
         spec.setdefault("volumeMode", "Filesystem")
 
     def prepare_create(self, call: Call, obj: Json) -> None:

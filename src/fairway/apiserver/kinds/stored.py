@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairway.apiserver import names
+from fairway.apiserver import gotime, names
 from fairway.apiserver.context import Call
 from fairway.apiserver.fielderrors import FieldError, required
 from fairway.apiserver.kinds.base import RESET_STATUS, Strategy, get, immutable
@@ -19,6 +19,7 @@ from fairway.apiserver.kinds.rows import Row, Views
 from fairway.apiserver.request import Json
 from fairway.apiserver.tables import AGE, DEFAULT, NAME, Column
 
+_BATCH = "batch.kubernetes.io/"
 _RBAC = "rbac.authorization.k8s.io"
 
 
@@ -52,9 +53,23 @@ class PodTemplateStrategy(StoredStrategy):
 class JobStrategy(StatusStrategy):
     idle = "no controller runs its pods"
 
+    def prepare_create(self, call: Call, obj: Json) -> None:
+        """A Job selects its pods by a label that nobody else has."""
+        super().prepare_create(call, obj)
+        spec, meta = obj["spec"], obj["metadata"]
+        if spec.get("manualSelector"):
+            return
+        own = {_BATCH + "controller-uid": meta["uid"], _BATCH + "job-name": meta["name"]}
+        own |= {"controller-uid": meta["uid"], "job-name": meta["name"]}
+        inner = spec["template"].setdefault("metadata", {})
+        for one in (meta, inner):
+            one["labels"] = {**(one.get("labels") or {}), **own}
+        spec["selector"] = {"matchLabels": {_BATCH + "controller-uid": meta["uid"]}}
+
     def default(self, obj: Json) -> None:
         spec = obj.setdefault("spec", {})
         default_pod_spec(spec.setdefault("template", {}).setdefault("spec", {}))
+        spec.setdefault("manualSelector", False)
         for name, value in (("parallelism", 1), ("completions", 1), ("backoffLimit", 6), ("suspend", False)):
             if spec.get(name) is None:
                 spec[name] = value
@@ -68,6 +83,8 @@ class CronJobStrategy(StatusStrategy):
     def default(self, obj: Json) -> None:
         spec = obj.setdefault("spec", {})
         spec.setdefault("concurrencyPolicy", "Allow")
+        template = spec.setdefault("jobTemplate", {}).setdefault("spec", {}).setdefault("template", {})
+        default_pod_spec(template.setdefault("spec", {}))
         for name, value in (("suspend", False), ("successfulJobsHistoryLimit", 3), ("failedJobsHistoryLimit", 1)):
             if spec.get(name) is None:
                 spec[name] = value
@@ -193,7 +210,34 @@ def _containers(*path: str) -> tuple[Column, Column]:
 
 
 def _completions(obj: Json, _now: float) -> str:
-    return f"{get(obj, 'status', 'succeeded') or 0}/{get(obj, 'spec', 'completions') or 1}"
+    spec, done = obj.get("spec") or {}, get(obj, "status", "succeeded") or 0
+    if spec.get("completions") is not None:
+        return f"{done}/{spec['completions']}"
+    at_once = spec.get("parallelism") or 0
+    return f"{done}/1 of {at_once}" if at_once > 1 else f"{done}/1"
+
+
+def _job_status(obj: Json, _now: float) -> str:
+    true = {c.get("type") for c in get(obj, "status", "conditions") or [] if c.get("status") == "True"}
+    for kind, word in (("Complete", "Complete"), ("Failed", "Failed")):
+        if kind in true:
+            return word
+    if obj["metadata"].get("deletionTimestamp"):
+        return "Terminating"
+    return next((k for k in ("Suspended", "FailureTarget", "SuccessCriteriaMet") if k in true), "Running")
+
+
+def _job_duration(obj: Json, now: float) -> str:
+    begun, ended = get(obj, "status", "startTime"), get(obj, "status", "completionTime")
+    if not begun:
+        return ""
+    return gotime.duration((gotime.seconds(ended) if ended else now) - gotime.seconds(begun))
+
+
+def _class_name(obj: Json, _now: float) -> str:
+    marks = obj["metadata"].get("annotations") or {}
+    is_default = any(marks.get(f"storageclass.{d}kubernetes.io/is-default-class") == "true" for d in ("", "beta."))
+    return f"{obj['metadata']['name']} (default)" if is_default else str(obj["metadata"]["name"])
 
 
 def _target(obj: Json, _now: float) -> str:
@@ -221,9 +265,9 @@ _PODTEMPLATE = (
 )
 _JOB = (
     NAME,
-    Column("Status", lambda _o, _n: "Suspended"),
+    Column("Status", _job_status),
     Column("Completions", _completions),
-    Column("Duration", lambda _o, _n: ""),
+    Column("Duration", _job_duration),
     AGE,
     *_containers("spec", "template"),
     wide("Selector", lambda o, _: selector_text(get(o, "spec", "selector"))),
@@ -232,7 +276,7 @@ _CRONJOB = (
     NAME,
     Column("Schedule", path_cell("spec", "schedule")),
     Column("Timezone", path_cell("spec", "timeZone", default=NONE)),
-    _flag("Suspend", "spec", "suspend"),
+    Column("Suspend", lambda o, _: str(bool(get(o, "spec", "suspend"))), "boolean"),
     Column("Active", lambda o, _: len(get(o, "status", "active") or []), "integer"),
     Column("Last Schedule", lambda _o, _n: NONE),
     AGE,
@@ -263,7 +307,7 @@ _PRIORITY = (
     Column("PreemptionPolicy", path_cell("preemptionPolicy")),
 )
 _STORAGECLASS = (
-    NAME,
+    NAME._replace(cell=_class_name),
     Column("Provisioner", path_cell("provisioner")),
     Column("ReclaimPolicy", path_cell("reclaimPolicy")),
     Column("VolumeBindingMode", path_cell("volumeBindingMode")),
