@@ -120,7 +120,10 @@ class Decoder:
                         )
                     raise _mismatch(item, owner, go_path, "string")
             return raw
-        return {k: self._item(v, elem, f"{path}.{k}", go_path, owner) for k, v in raw.items()}
+        out = {k: self._item(v, elem, f"{path}.{k}", go_path, owner) for k, v in raw.items()}
+        if elem.code == "quantity":  # SetDefaults_ResourceList
+            return {k: quantity.to_thousandths(v) for k, v in out.items()}
+        return out
 
 
 def _package(node: TypeNode) -> str:

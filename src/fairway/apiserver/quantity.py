@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from decimal import ROUND_UP, Decimal
+from decimal import ROUND_CEILING, ROUND_UP, Decimal
 
 _FORM = re.compile(r"^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$")
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
@@ -55,6 +55,13 @@ def canonical(text: str) -> str:
         suffix = next((s for s, p in _BINARY.items() if p == power), "")
         return f"{whole}{suffix}"
     return _decimal(value, form)
+
+
+def to_thousandths(text: str) -> str:
+    """A canonical quantity, rounded up to the smallest amount that resources are counted in."""
+    if not text.endswith(("n", "u")):
+        return text
+    return canonical(f"{(parse(text) * 1000).to_integral_value(ROUND_CEILING)}m")
 
 
 def _decimal(value: Decimal, form: str) -> str:

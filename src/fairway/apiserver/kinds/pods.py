@@ -15,7 +15,7 @@ from fairway.apiserver.kinds.poddefaults import default_pod_spec, default_reques
 from fairway.apiserver.kinds.podplacement import toleration_errors
 from fairway.apiserver.kinds.podresources import qos_class
 from fairway.apiserver.kinds.podspec import pod_spec_errors
-from fairway.apiserver.kinds.podstatus import status_errors
+from fairway.apiserver.kinds.podstatus import keep_generations, status_errors
 from fairway.apiserver.kinds.podwarnings import pod_warnings
 from fairway.apiserver.request import Json
 
@@ -145,6 +145,7 @@ class PodStrategy(Strategy):
             del meta["deletionTimestamp"]
         if "ownerReferences" in was:
             meta["ownerReferences"] = was["ownerReferences"]
+        keep_generations(obj["status"], old["status"])
         obj["status"].setdefault("qosClass", old["status"].get("qosClass") or qos_class(obj["spec"]))
 
     def validate_status(self, call: Call, obj: Json, old: Json) -> list[FieldError]:

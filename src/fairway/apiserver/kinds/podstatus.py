@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fairway.apiserver import names
-from fairway.apiserver.fielderrors import FieldError, forbidden, invalid
+from fairway.apiserver.fielderrors import FieldError, forbidden, internal, invalid
 from fairway.apiserver.kinds.base import IMMUTABLE
 from fairway.apiserver.request import Json
 
@@ -35,6 +35,20 @@ def status_errors(obj: Json, old: Json) -> list[FieldError]:
     return out + _address_errors(status, was, "podIPs") + _host_errors(status) + _address_errors(status, was, "hostIPs")
 
 
+def keep_generations(status: Json, was: Json) -> None:
+    """What a writer that knows no observedGeneration leaves out stays, in the conditions too."""
+    known: dict[str, list[int]] = {}
+    for condition in was.get("conditions") or []:
+        known.setdefault(condition.get("type", ""), []).append(condition.get("observedGeneration", 0))
+    pairs = [(status, was.get("observedGeneration", 0))]
+    for condition in status.get("conditions") or []:
+        left = known.get(condition.get("type", ""))
+        pairs.append((condition, left.pop(0) if left else 0))
+    for holder, generation in pairs:
+        if generation and not holder.get("observedGeneration"):
+            holder["observedGeneration"] = generation
+
+
 def _host_errors(status: Json) -> list[FieldError]:
     first = (status.get("hostIPs") or [{}])[0].get("ip", "")
     if not status.get("hostIPs") or status.get("hostIP", "") == first:
@@ -49,11 +63,21 @@ def _address_errors(status: Json, was: Json, name: str) -> list[FieldError]:
     out: list[FieldError] = []
     for i, address in enumerate(addresses):
         out += names.ip_errors(f"status.{name}[{i}]", address, existing)
+    if len(addresses) > 1:
+        out += _unreadable_errors(addresses, f"status.{name}")
     families = {names.is_ipv6(a) for a in addresses}
     if len(addresses) > 1 and (len(families) < 2 or len(addresses) > 2):
         shown = [{"IP": a} for a in addresses]
         out.append(invalid(f"status.{name}", shown, "may specify no more than one IP for each IP family"))
     return out
+
+
+def _unreadable_errors(addresses: list[str], path: str) -> list[FieldError]:
+    wrong = next(((i, a) for i, a in enumerate(addresses) if names.parse_ip(a) is None), None)
+    if wrong is None:
+        return []
+    words = f"failed to check for dual stack with error:invalid IP[{wrong[0]}]: {wrong[1]}"
+    return [internal(path, words)]
 
 
 def _transition_errors(status: Json, was: Json, spec: Json) -> list[FieldError]:
