@@ -148,3 +148,15 @@ def test_questions_that_an_upstream_never_answers_hold_up_no_other(running: Runn
         eventually(lambda: ("mute.up.test.", "A", "udp") in running.up.asked, "the mute name")
         for name in ("www", "v4", "alias", "mx1", "nothing"):  # none of them is in the cache
             running.ask(f"{name}.up.test", 1.5)
+
+
+def test_a_burst_of_names_that_nobody_asked_for_before_is_answered_to_the_last(running: Running) -> None:
+    running.up.udp.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)  # SO_RCVBUFFORCE: the upstream of the test loses nothing
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)
+        sock.settimeout(10)
+        for number in range(800):
+            query = dns.message.make_query(f"burst-{number}.up.test", "A", id=number)
+            sock.sendto(query.to_wire(), ("127.0.0.1", running.port))
+        assert {int.from_bytes(sock.recv(4096)[:2], "big") for _ in range(800)} == set(range(800))
+    assert len({name for name, _, _ in running.up.asked if name.startswith("burst-")}) == 800

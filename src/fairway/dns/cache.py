@@ -211,8 +211,9 @@ class Cache:
         ttl = int(self.settings.servfail) if kind is Class.FAILURE else lifetime(reply, kind, limits)
         shown = reply if reply.is_refusal else with_ttl(reply, ttl)
         shown.options = None  # those of an upstream end here: EDNS is between neighbours
-        if ttl > 0 and may_keep(reply, kind, request) and longest_zone(request.key, excepted) is None:
-            self._put(kind, key, Item(kept_form(shown), ttl, self.now(), answers(reply, request)), limits)
+        is_answer = answers(reply, request)
+        if ttl > 0 and may_keep(reply, kind, is_answer=is_answer) and longest_zone(request.key, excepted) is None:
+            self._put(kind, key, Item(kept_form(shown), ttl, self.now(), is_answer), limits)
         return shown
 
     def _limits(self, kind: Class) -> tuple[CacheLimits, tuple[Name, ...]]:

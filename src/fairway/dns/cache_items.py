@@ -96,14 +96,14 @@ def classify(reply: Reply, request: Request) -> Class:
     return Class.UNKEPT
 
 
-def may_keep(reply: Reply, kind: Class, request: Request) -> bool:
+def may_keep(reply: Reply, kind: Class, *, is_answer: bool) -> bool:
     """Nobody says for how long a denial without a SOA record holds (RFC 2308, section 5); a cut answer is none."""
     if kind is Class.UNKEPT or reply.tc:
         return False
     has_soa = any(r.type == RRType.SOA for r in reply.authority)
     if reply.rcode == Rcode.NXDOMAIN:
         return has_soa
-    return not (kind is Class.SUCCESS and reply.answer and not has_soa and not answers(reply, request))
+    return not (kind is Class.SUCCESS and reply.answer and not has_soa and not is_answer)
 
 
 def answers(reply: Reply, request: Request) -> bool:

@@ -89,18 +89,21 @@ class Server:
         except MalformedMessageError:
             return [_header_only(data, Rcode.FORMERR, Opcode.QUERY)]
         request, start = _request(message, peer, len(data)), self._now()
-        reply = await self.reply(request)
+        block = self._block(request)
+        reply = await self._reply(request, block)
         written = self._written(message, request, reply)
-        self._observe(request, reply, sum(map(len, written)), self._now() - start)
+        labels, size = (self.label, block.label if block else "dropped"), sum(map(len, written))
+        seconds = self._now() - start
+        for observer in self._observers:
+            observer.answered(labels, request, reply, size, seconds)
         return written
 
-    async def reply(self, request: Request) -> Reply:
+    async def _reply(self, request: Request, block: Block | None) -> Reply:
         """The reply to a request, refused if nobody serves its zone."""
         if request.rclass != CLASS_IN and not self._takes_classes:
             return refusal(Rcode.REFUSED)
         if request.edns is not None and request.edns.version:
             return refusal(Rcode.BADVERS)
-        block = self._block(request)
         if block is None or block.chain is None:
             return refusal(Rcode.REFUSED)
         try:
@@ -139,14 +142,6 @@ class Server:
             # A DS record belongs to the parent: go on looking, and take this one only if there is no other.
             found = block
         return found or self._blocks.get(ROOT)
-
-    def _observe(self, request: Request, reply: Reply, size: int, seconds: float) -> None:
-        if not self._observers:
-            return
-        block = self._block(request)
-        labels = (self.label, block.label if block else "dropped")
-        for observer in self._observers:
-            observer.answered(labels, request, reply, size, seconds)
 
     def _written(self, message: Message, request: Request, reply: Reply) -> list[bytes]:
         if reply.rcode == DROP:

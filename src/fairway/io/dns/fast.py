@@ -7,7 +7,6 @@ answers everything, the same way and slower.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import logging
 import os
@@ -25,7 +24,7 @@ from fairway.dns.kept import MAX_ROWS
 from fairway.dns.metrics import FastCounts
 from fairway.dns.server import Server
 from fairway.io.dns.addresses import ListenAddress, unmapped
-from fairway.io.dns.udp import BATCH, RECEIVE_BUFFER, Answering, open_udp, read_origin
+from fairway.io.dns.udp import BATCH, Answering, open_udp, read_origin, set_buffer
 from fairway.values.domain import Name
 
 log = logging.getLogger(__name__)
@@ -36,6 +35,7 @@ CHUNK: Final = 256 * 1024
 TYPES: Final = ("A", "AAAA", "SRV", "PTR", "MX", "HTTPS", "CNAME", "other")
 _ORIGIN: Final = struct.Struct("=IHH16s16sIIHH")
 _REFRESH: Final = 1
+_SO_SNDBUFFORCE: Final = 32
 _IN_PKTINFO: Final = struct.Struct("=i4s4s")
 _IN6_PKTINFO: Final = struct.Struct("=16sI")
 
@@ -236,8 +236,8 @@ class FastListener(Answering):
         self._bound = unmapped(self._sockets[0].getsockname()[0])
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
-        with contextlib.suppress(OSError):  # SO_SNDBUFFORCE: a burst for Python waits here, as it would in a UDP socket
-            self._theirs.setsockopt(socket.SOL_SOCKET, 32, RECEIVE_BUFFER)
+        # A burst for Python waits here, as it would in a UDP socket.
+        set_buffer(self._theirs, socket.SO_SNDBUF, _SO_SNDBUFFORCE)
         self._servers = []
         for index, sock in enumerate(self._sockets):
             sock.setblocking(True)

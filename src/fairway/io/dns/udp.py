@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 BATCH = 64
 """Datagrams read before the event loop gets its turn."""
-RECEIVE_BUFFER = 4 * 1024 * 1024
+BUFFER = 4 * 1024 * 1024
+_SO_RCVBUFFORCE = 33
 _IP_PKTINFO = 8
 _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50
 _IN_PKTINFO = struct.Struct("=i4s4s")
@@ -34,13 +35,20 @@ _ANCILLARY = 128
 def open_udp(address: ListenAddress, *, shared: bool = True) -> socket.socket:
     """A bound UDP socket that says for each datagram which local address it came to. Raises ConfigError."""
     sock = _open(address, socket.SOCK_DGRAM, shared=shared)
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, 33, RECEIVE_BUFFER)  # SO_RCVBUFFORCE: beyond rmem_max, needs CAP_NET_ADMIN
+    set_buffer(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE)
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
     elif address.host == "::":
         sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     return sock
+
+
+def set_buffer(sock: socket.socket, option: int, force: int) -> None:
+    """Room for a burst; without CAP_NET_ADMIN as much of it as the machine allows everybody (`net.core.rmem_max`)."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, force, BUFFER)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
 
 
 def open_tcp(address: ListenAddress) -> socket.socket:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import ssl
+import sys
 import time
 from collections.abc import Hashable
 from typing import NamedTuple
@@ -79,7 +80,8 @@ class NetworkUpstream:
 
     async def _ask(self, query: Message, *, stream: bool, seconds: float) -> Message:
         # What a query is made of; `replace` would cost more than sending it.
-        query = Message(secrets.randbelow(65536), query.flags, query.question, edns=query.edns)
+        number = int.from_bytes(secrets.token_bytes(2), sys.byteorder)
+        query = Message(number, query.flags, query.question, edns=query.edns)
         # A task of its own: the caller may be driven outside of one until it first waits.
         if stream or self.address.is_tls:
             return await asyncio.ensure_future(self._over_stream(query, seconds))
