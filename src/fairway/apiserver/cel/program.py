@@ -14,7 +14,7 @@ from fairway.apiserver import regexes
 from fairway.apiserver.cel import parser
 from fairway.apiserver.cel.checker import Checked, check
 from fairway.apiserver.cel.declarations import Overload, library
-from fairway.apiserver.cel.errors import EvaluationError
+from fairway.apiserver.cel.errors import CompileError, EvaluationError, Issue
 from fairway.apiserver.cel.escaping import unescape
 from fairway.apiserver.cel.folds import fold, size
 from fairway.apiserver.cel.frames import Budget, Frame, Run
@@ -52,7 +52,10 @@ class Program:
 
 def compile_text(text: str, variables: dict[str, Type]) -> Program:
     """Parse, check and compile; raises CompileError, InstantiationError."""
-    return Program(check(text, parser.parse(text), variables, library()))
+    try:
+        return Program(check(text, parser.parse(text), variables, library()))
+    except RecursionError:
+        raise CompileError(text, [Issue(0, "expression is nested too deeply")]) from None
 
 
 def _compiled(node: Node) -> Run:
