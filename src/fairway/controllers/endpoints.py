@@ -5,8 +5,10 @@ Better than that one in one thing: a pod that has no node yet is listed without 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
 
 from fairway.controllers.controller import Key, Turn
 from fairway.controllers.membership import (
@@ -38,7 +40,14 @@ from fairway.controllers.writes import (
     reference_to,
     versioned,
 )
-from fairway.kube.discovery import EndpointAddress, EndpointsObject, EndpointSubset, SelectorService, SlicePort
+from fairway.kube.discovery import (
+    EndpointAddress,
+    EndpointsObject,
+    EndpointSubset,
+    SelectorService,
+    SelectorSpec,
+    SlicePort,
+)
 from fairway.kube.meta import LABEL_HEADLESS
 from fairway.kube.objectmeta import ObjectReference, to_tree
 from fairway.kube.objects import ENDPOINTS, POD, SERVICE
@@ -46,6 +55,7 @@ from fairway.kube.pod import Pod
 
 MANAGER = "endpoint-controller"
 LABEL_MANAGED_BY = "endpoints.kubernetes.io/managed-by"
+LARGE = 100
 
 
 class EndpointsController:
@@ -70,9 +80,11 @@ class EndpointsController:
         if not service.selects:
             return Outcome()
         pods = view.pods_matching(turn.key.namespace, service.spec.selector or {})
-        memory = turn.memory if isinstance(turn.memory, TriggerMemory) else None
-        triggered, memory = trigger_time(service, pods, memory)
-        subsets = wanted_subsets(service, pods)
+        before = turn.memory if isinstance(turn.memory, Memory) else None
+        triggered, known = trigger_time(service, pods, before.trigger if before else None)
+        made = wanted_parts(service, pods, before.made if before and before.spec == service.spec else {})
+        memory = Memory(known, service.spec, made if len(pods) > LARGE else {})
+        subsets = repack(part for one in made.values() for part in one.parts)
         if present is not None and _is_right(present, service, subsets):
             return Outcome(memory=memory)
         annotations = {ANNOTATION_TRIGGER_TIME: trigger_text(triggered)} if triggered else {}
@@ -102,23 +114,42 @@ def _drop(present: EndpointsObject | None) -> Iterable[Write]:
         yield Delete(ENDPOINTS, present.metadata.object_name, present.metadata.uid)
 
 
-def wanted_subsets(service: SelectorService, pods: Iterable[Pod]) -> tuple[EndpointSubset, ...]:
-    """The pods' addresses in the Service's first family; terminating pods only where all are to be published."""
-    publishes_all = bool(service.spec.publish_not_ready_addresses)
-    made: list[EndpointSubset] = []
+class Made(NamedTuple):
+    """A pod, and what it contributes: its address with one port each."""
+
+    pod: Pod
+    parts: tuple[EndpointSubset, ...]
+
+
+class Memory(NamedTuple):
+    """What one look at a Service leaves for the next."""
+
+    trigger: TriggerMemory
+    spec: SelectorSpec
+    made: Mapping[str, Made]
+    """By uid of the pod; only of Services with so many pods that making all anew would count."""
+
+
+def wanted_parts(service: SelectorService, pods: Iterable[Pod], held: Mapping[str, Made]) -> dict[str, Made]:
+    """What each pod contributes; terminating pods only where all are to be published."""
+    made: dict[str, Made] = {}
     for pod in pods:
-        if not has_endpoint(pod, with_terminating=publishes_all):
-            continue
-        address = _address(service, pod)
-        if address is None:
-            continue
-        place = (address,)
-        is_ready = publishes_all or pod.is_ready
-        made.extend(
-            EndpointSubset(place if is_ready else None, None if is_ready else place, ports)
-            for ports in _ports(service, pod)
-        )
-    return repack(made)
+        uid = pod.metadata.uid
+        one = held.get(uid)
+        made[uid] = one if one is not None and one.pod is pod else Made(pod, tuple(_parts(service, pod)))
+    return made
+
+
+def _parts(service: SelectorService, pod: Pod) -> Iterable[EndpointSubset]:
+    """In the Service's first family."""
+    publishes_all = bool(service.spec.publish_not_ready_addresses)
+    address = _address(service, pod) if has_endpoint(pod, with_terminating=publishes_all) else None
+    if address is None:
+        return
+    place = (address,)
+    is_ready = publishes_all or pod.is_ready
+    for ports in _ports(service, pod):
+        yield EndpointSubset(place if is_ready else None, None if is_ready else place, ports)
 
 
 def _ports(service: SelectorService, pod: Pod) -> Iterable[tuple[SlicePort, ...] | None]:
@@ -152,16 +183,25 @@ def _is_right(present: EndpointsObject, service: SelectorService, wanted: tuple[
     asked = {k: v for k, v in service.metadata.label_map.items() if k not in (LABEL_HEADLESS, LABEL_MANAGED_BY)}
     if own != asked or meta.label_map.get(LABEL_MANAGED_BY) != MANAGER:
         return False
-    return _comparable(repack(present.subsets or ())) == _comparable(repack(cut))
+    return _comparable(repack(present.subsets or ())) == (repack(cut) if cut is not wanted else cut)
 
 
-def _comparable(subsets: tuple[EndpointSubset, ...]) -> object:
+def _comparable(subsets: tuple[EndpointSubset, ...]) -> tuple[EndpointSubset, ...]:
     """A pod's version is no difference."""
-    tree = to_tree(subsets)
-    for subset in tree:
-        for address in (*subset.get("addresses", ()), *subset.get("notReadyAddresses", ())):
-            address.get("targetRef", {}).pop("resourceVersion", None)
-    return tree
+    return tuple(
+        EndpointSubset(_without_versions(one.addresses), _without_versions(one.not_ready_addresses), one.ports)
+        for one in subsets
+    )
+
+
+def _without_versions(addresses: tuple[EndpointAddress, ...] | None) -> tuple[EndpointAddress, ...] | None:
+    if not any(one.target_ref and one.target_ref.resource_version for one in addresses or ()):
+        return addresses
+    replace = msgspec.structs.replace
+    return tuple(
+        replace(one, target_ref=replace(one.target_ref, resource_version="")) if one.target_ref else one
+        for one in addresses or ()
+    )
 
 
 def _labels(service: SelectorService) -> dict[str, str]:

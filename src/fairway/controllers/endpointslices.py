@@ -23,11 +23,30 @@ from fairway.controllers.membership import (
     trigger_text,
     trigger_time,
 )
-from fairway.controllers.slicing import LABEL_MANAGED_BY, Draft, Dress, Packed, Ports, pack, ports_key, writes_for
+from fairway.controllers.slicing import (
+    LABEL_MANAGED_BY,
+    Draft,
+    Dress,
+    EndpointKey,
+    Packed,
+    Ports,
+    endpoint_key,
+    pack,
+    ports_key,
+    writes_for,
+)
 from fairway.controllers.view import View
 from fairway.controllers.writes import AnyKind, Create, EventType, Outcome, Record, Write, controlled_by, reference_to
 from fairway.kube.administration import ClusterNode
-from fairway.kube.discovery import AddressType, SelectorService, SliceConditions, SliceEndpoint, SliceObject, SlicePort
+from fairway.kube.discovery import (
+    AddressType,
+    SelectorService,
+    SelectorSpec,
+    SliceConditions,
+    SliceEndpoint,
+    SliceObject,
+    SlicePort,
+)
 from fairway.kube.meta import LABEL_HEADLESS, LABEL_SERVICE_NAME, LABEL_ZONE
 from fairway.kube.objectmeta import ObjectReference
 from fairway.kube.objects import ENDPOINT_SLICE, NODE, POD, SERVICE
@@ -37,6 +56,7 @@ from fairway.values.names import ObjectName
 MANAGER = "endpointslice-controller.k8s.io"
 RESERVED_LABELS = (LABEL_SERVICE_NAME, LABEL_MANAGED_BY, LABEL_HEADLESS)
 MAX_PREFIX = 253
+LARGE = 100
 
 
 class EndpointSliceController:
@@ -61,8 +81,10 @@ class EndpointSliceController:
         if service is None or not service.selects:
             return Outcome()
         pods = view.pods_matching(turn.key.namespace, service.spec.selector or {})
-        memory = turn.memory if isinstance(turn.memory, TriggerMemory) else None
-        triggered, memory = trigger_time(service, pods, memory)
+        memory = turn.memory if isinstance(turn.memory, Memory) else None
+        triggered, known = trigger_time(service, pods, memory.trigger if memory else None)
+        held = memory.made if memory and memory.spec == service.spec else {}
+        made: dict[AddressType, Mapping[str, Made]] = {}
         annotations = {ANNOTATION_TRIGGER_TIME: trigger_text(triggered)} if triggered else {}
         present = [one for one in view.slices_of(turn.key) if one.metadata.label_map.get(LABEL_MANAGED_BY) == MANAGER]
         types = service.address_types
@@ -71,7 +93,9 @@ class EndpointSliceController:
         missing: list[str] = []
         for address_type in types:
             own = [one for one in present if one.address_type is address_type]
-            wanted = wanted_endpoints(service, pods, address_type, view)
+            wanted = wanted_endpoints(service, pods, address_type, view, held.get(address_type, {}))
+            if len(pods) > LARGE:
+                made[address_type] = wanted.made
             writes += reconcile_family(service, wanted.by_ports, own, address_type, annotations, view)
             missing += wanted.missing
         gone = [one for one in present if one.address_type not in types]
@@ -79,6 +103,7 @@ class EndpointSliceController:
         writes += writes_for(Packed([], [], gone), dress, {}, failed)
         if missing:
             writes.append(failed._replace(message=failed.message.replace("{error}", missing[0])))
+        memory = Memory(known, service.spec, made)
         return Outcome(tuple(writes), retry=missing[0] if missing else "", memory=memory)
 
 
@@ -99,10 +124,9 @@ def _services_for_node(old: ClusterNode | None, new: ClusterNode | None, view: V
     if old is None and new is not None:
         found |= _services_that_wait(new.metadata.name, view)
     if old is None or new is None or _hint_facts(old) != _hint_facts(new):
-        shares = hints.cpu_shares(view.all(NODE))
-        for service in view.all(SERVICE):
-            if hint_mode(service) is HintMode.SHARES and _is_overloaded(service, shares, view):
-                found.add(service.metadata.object_name)
+        hinted = view.hinted_by_shares()
+        shares = hints.cpu_shares(view.all(NODE)) if hinted else None
+        found |= {one.metadata.object_name for one in hinted if _is_overloaded(one, shares, view)}
     return found
 
 
@@ -135,31 +159,67 @@ def _is_overloaded(service: SelectorService, shares: Mapping[str, float] | None,
     )
 
 
+class Made(NamedTuple):
+    """A pod's endpoint, and what it was made of: as long as they are the same, so is the endpoint."""
+
+    pod: Pod
+    node: ClusterNode | None
+    ports: Ports
+    key: EndpointKey | None = None
+    endpoint: SliceEndpoint | None = None
+    """None when the pod has none of this family, or has to wait for its node."""
+
+
+class Memory(NamedTuple):
+    """What one look at a Service leaves for the next."""
+
+    trigger: TriggerMemory
+    spec: SelectorSpec
+    made: Mapping[AddressType, Mapping[str, Made]]
+    """By uid of the pod; only of Services with so many pods that making all anew would count."""
+
+
 class Wanted(NamedTuple):
     """Endpoints by the ports that their pods have, and pods that had to be left out."""
 
-    by_ports: dict[Ports, list[SliceEndpoint]]
+    by_ports: dict[Ports, dict[EndpointKey, SliceEndpoint]]
     missing: list[str]
+    made: Mapping[str, Made]
 
 
-def wanted_endpoints(service: SelectorService, pods: Iterable[Pod], address_type: AddressType, view: View) -> Wanted:
+def wanted_endpoints(
+    service: SelectorService, pods: Iterable[Pod], address_type: AddressType, view: View, held: Mapping[str, Made]
+) -> Wanted:
     """The endpoints of one family. A pod on a node that is not known is left out, unless all are to be published."""
-    by_ports: dict[Ports, list[SliceEndpoint]] = {}
+    by_ports: dict[Ports, dict[EndpointKey, SliceEndpoint]] = {}
     missing: list[str] = []
-    name = service.metadata.object_name
+    made: dict[str, Made] = {}
+    nodes = {one.metadata.name: one for one in view.all(NODE)} if held else {}
     for pod in pods:
-        if not has_endpoint(pod, with_terminating=True):
-            continue
-        members = by_ports.setdefault(_resolved_ports(service, pod), [])
-        node = view.get(NODE, ObjectName("", pod.node))
-        if node is None and not service.spec.publish_not_ready_addresses:
-            if pod.node:
-                missing.append(f"skipping Pod {pod.metadata.name} for Service {name}: Node {pod.node} Not Found")
-            continue
-        addresses = addresses_of(pod, address_type)
-        if addresses:
-            members.append(_endpoint(service, pod, node, addresses))
-    return Wanted(by_ports, missing)
+        uid = pod.metadata.uid
+        one = held.get(uid)
+        if one is None or one.pod is not pod or one.node is not nodes.get(pod.node):
+            if not has_endpoint(pod, with_terminating=True):
+                continue
+            one = _make(service, pod, address_type, view)
+        made[uid] = one
+        members = by_ports.setdefault(one.ports, {})
+        if one.key is not None and one.endpoint is not None:
+            members[one.key] = one.endpoint
+        elif one.node is None and pod.node and not service.spec.publish_not_ready_addresses:
+            name = service.metadata.object_name
+            missing.append(f"skipping Pod {pod.metadata.name} for Service {name}: Node {pod.node} Not Found")
+    return Wanted(by_ports, missing, made)
+
+
+def _make(service: SelectorService, pod: Pod, address_type: AddressType, view: View) -> Made:
+    ports = _resolved_ports(service, pod)
+    node = view.get(NODE, ObjectName("", pod.node))
+    addresses = addresses_of(pod, address_type)
+    if not addresses or (node is None and not service.spec.publish_not_ready_addresses):
+        return Made(pod, node, ports)
+    endpoint = _endpoint(service, pod, node, addresses)
+    return Made(pod, node, ports, endpoint_key(endpoint), endpoint)
 
 
 def _resolved_ports(service: SelectorService, pod: Pod) -> Ports:
@@ -190,7 +250,7 @@ def _endpoint(
 
 def reconcile_family(
     service: SelectorService,
-    wanted: Mapping[Ports, list[SliceEndpoint]],
+    wanted: Mapping[Ports, Mapping[EndpointKey, SliceEndpoint]],
     present: list[SliceObject],
     address_type: AddressType,
     annotations: Mapping[str, str],
@@ -244,7 +304,6 @@ def _give_hints(
 ) -> list[Write]:
     """Set hints on the drafts; returns the events that say so."""
     groups = [*packed.kept, *packed.made]
-    had_hints = any(one.hints for slice_ in present for one in slice_.members)
     match hint_mode(service):
         case HintMode.NONE:
             hints.clear_hints(groups)
@@ -252,6 +311,7 @@ def _give_hints(
             hints.hint_closeness(groups, with_nodes=mode is HintMode.NODE)
         case HintMode.SHARES:
             refusal = hints.hint_shares(groups, hints.cpu_shares(view.all(NODE)))
+            had_hints = any(one.hints for slice_ in present for one in slice_.members)
             return _hint_events(service, refusal, had_hints, address_type)
     return []
 

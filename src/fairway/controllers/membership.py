@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from fairway.controllers.view import View
@@ -30,16 +31,18 @@ def addresses_of(pod: Pod, wanted: AddressType) -> tuple[str, ...]:
     """The pod's addresses of one family, in their canonical form; texts that are no addresses are left out."""
     version = 6 if wanted is AddressType.IPV6 else 4
     parsed = (_canonical(text) for text in pod.addresses)
-    return tuple(str(one) for one in parsed if one is not None and one.version == version)
+    return tuple(one[1] for one in parsed if one is not None and one[0] == version)
 
 
-def _canonical(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+@lru_cache(maxsize=1 << 14)
+def _canonical(text: str) -> tuple[int, str] | None:
+    """Its version and canonical text. To parse an address costs more than all else about an endpoint."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
     mapped = address.ipv4_mapped if address.version == 6 else None
-    return mapped or address
+    return (4, str(mapped)) if mapped else (address.version, str(address))
 
 
 def hostname_of(pod: Pod, service: SelectorService) -> str | None:
@@ -94,10 +97,10 @@ def endpoint_facts(pod: Pod) -> tuple[object, ...]:
 
 
 class TriggerMemory(NamedTuple):
-    """The change times that were known at the last look at a Service (KEP-383's network programming latency)."""
+    """What was known at the last look at a Service, and when it changed (KEP-383's network programming latency)."""
 
     service: datetime
-    pods: Mapping[str, datetime]
+    pods: Mapping[str, Pod]
 
 
 def trigger_time(
@@ -105,18 +108,23 @@ def trigger_time(
 ) -> tuple[datetime | None, TriggerMemory]:
     """When the change that this look answers to happened: the earliest time that is new; None when none is."""
     created = service.metadata.created
-    times = {
-        pod.metadata.name: condition.last_transition_time
-        for pod in pods
-        if (condition := pod.ready_condition) is not None and condition.last_transition_time is not None
-    }
-    now_known = TriggerMemory(created, times)
+    now_known = TriggerMemory(created, {pod.metadata.name: pod for pod in pods})
     if memory is None:
         return created, now_known
-    news = [time for name, time in times.items() if name not in memory.pods or time > memory.pods[name]]
-    if created > memory.service:
-        news.append(created)
+    news = [created] if created > memory.service else []
+    for name, pod in now_known.pods.items():
+        known = memory.pods.get(name)
+        if known is pod or (time := _ready_change(pod)) is None:
+            continue
+        before = _ready_change(known) if known is not None else None
+        if before is None or time > before:
+            news.append(time)
     return min(news, default=None), now_known
+
+
+def _ready_change(pod: Pod) -> datetime | None:
+    condition = pod.ready_condition
+    return condition.last_transition_time if condition is not None else None
 
 
 def trigger_text(moment: datetime) -> str:

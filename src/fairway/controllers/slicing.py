@@ -88,9 +88,9 @@ class Packed(NamedTuple):
     dropped: list[SliceObject]
 
 
-def pack(wanted: Iterable[SliceEndpoint], ports: Ports, present: list[SliceObject], dress: Dress) -> Packed:
+def pack(wanted: Mapping[EndpointKey, SliceEndpoint], ports: Ports, present: list[SliceObject], dress: Dress) -> Packed:
     """Put the wanted endpoints of one set of ports into the slices that have these ports, and into new ones."""
-    rest = {endpoint_key(one): one for one in sorted(wanted, key=endpoint_key)}
+    rest = dict(wanted)
     kept: list[Draft] = []
     dropped: list[SliceObject] = []
     for one in present:
@@ -99,7 +99,7 @@ def pack(wanted: Iterable[SliceEndpoint], ports: Ports, present: list[SliceObjec
             kept.append(draft)
         else:
             dropped.append(one)
-    waiting = list(rest.values())
+    waiting = [rest[key] for key in sorted(rest)]
     for draft in sorted((d for d in kept if d.is_changed), key=_fullest_first):
         _fill(draft, waiting)
     made: list[Draft] = []

@@ -47,7 +47,7 @@ def repack(subsets: Iterable[EndpointSubset]) -> tuple[EndpointSubset, ...]:
 
 
 def _plain(port: SlicePort) -> SlicePort:
-    return port if port is NO_PORT else msgspec.structs.replace(port, name=port.name or None)
+    return port if port.name != "" else msgspec.structs.replace(port, name=None)
 
 
 def _addresses(subset: EndpointSubset) -> Iterable[tuple[EndpointAddress, bool]]:

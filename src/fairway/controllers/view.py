@@ -6,10 +6,11 @@ pods by its rarest pair. Neither walks over all of the other.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from fairway.controllers.cache import Cache, IndexKeys
+from fairway.controllers.hints import HintMode, hint_mode
 from fairway.controllers.things import ResourceType, Things
 from fairway.kube import objects
 from fairway.kube.decode import Kind
@@ -28,6 +29,7 @@ NODE = "node"
 SERVICE = "service"
 SELECTOR = "selector"
 BALANCER_IP = "balancer-ip"
+HINTED = "hinted"
 LONE = "lone"
 
 
@@ -68,6 +70,11 @@ def _selector(one: SelectorService) -> Iterable[Hashable]:
     return ((one.metadata.namespace, key, value),)
 
 
+def _hinted(one: SelectorService) -> Iterable[Hashable]:
+    """Only Services whose hints depend on every node."""
+    return (True,) if hint_mode(one) is HintMode.SHARES else ()
+
+
 def _balancer_ips(one: SelectorService) -> Iterable[Hashable]:
     return one.balancer_ips
 
@@ -77,7 +84,7 @@ _OWNED = {NAMESPACE: _namespace, OWNER: _owner, LONE: _lone}
 
 INDEXES: Mapping[str, Mapping[str, IndexKeys]] = {
     "pods": {**_OWNED, LABEL: _labels, NODE: _node},
-    "services": {NAMESPACE: _namespace, SELECTOR: _selector, BALANCER_IP: _balancer_ips},
+    "services": {NAMESPACE: _namespace, SELECTOR: _selector, BALANCER_IP: _balancer_ips, HINTED: _hinted},
     "endpointslices": {NAMESPACE: _namespace, SERVICE: _service},
     "replicasets": _OWNED,
     "controllerrevisions": _OWNED,
@@ -123,13 +130,14 @@ class View:
         return sorted(self.cache(kind).by(LONE, namespace), key=_by_name)
 
     def pods_matching(self, namespace: str, selector: Mapping[str, str]) -> list[Pod]:
-        """The pods that hold every pair of a selector, by name."""
+        """The pods that hold every pair of a selector, in no order."""
         pods = self.cache(objects.POD)
         if not selector:
-            return sorted(pods.by(NAMESPACE, namespace), key=_by_name)
+            return list(pods.by(NAMESPACE, namespace))
         rarest = min(((namespace, *pair) for pair in selector.items()), key=lambda key: (pods.count(LABEL, key), key))
-        found = (pod for pod in pods.by(LABEL, rarest) if contains(pod.metadata.label_map, selector))
-        return sorted(found, key=_by_name)
+        found = pods.by(LABEL, rarest)
+        others = {key: value for key, value in selector.items() if key != rarest[1]}
+        return [pod for pod in found if contains(pod.metadata.label_map, others)] if others else list(found)
 
     def pods_on(self, node: str) -> list[Pod]:
         return sorted(self.cache(objects.POD).by(NODE, node), key=_by_name)
@@ -143,6 +151,10 @@ class View:
             for service in services.by(SELECTOR, (namespace, key, value))
             if contains(labels, service.spec.selector or {})
         ]
+
+    def hinted_by_shares(self) -> Collection[SelectorService]:
+        """The Services that have hints in proportion to the zones' CPU."""
+        return self.cache(objects.SERVICE).by(HINTED, True)
 
     def slices_of(self, service: ObjectName) -> list[SliceObject]:
         """The slices that name this Service, whoever made them, by name."""
