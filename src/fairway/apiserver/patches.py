@@ -213,8 +213,17 @@ def _merge_struct(original: Json, patch: Json, node: TypeNode | None) -> Json:
         if value is None:
             out.pop(key, None)
             continue
-        child = _child(node, key)
-        out[key] = _merge_value(out.get(key), value, child)
+        if key not in out:  # nothing to merge with: keys are not asked for, doubles stay
+            if not (isinstance(value, dict) and _DIRECTIVE in value):
+                out[key] = _taken(value)
+            continue
+        out[key] = _merge_value(out[key], value, _child(node, key))
+    _follow_directives(out, patch, node)
+    return out
+
+
+def _follow_directives(out: Json, patch: Json, node: TypeNode | None) -> None:
+    """What is to go from lists of plain values, and the order of lists."""
     for key, value in patch.items():
         if key.startswith(_DELETE_PRIMITIVE + "/"):
             name = key.split("/", 1)[1]
@@ -225,7 +234,16 @@ def _merge_struct(original: Json, patch: Json, node: TypeNode | None) -> Json:
             order = _list_of(value, "setElementOrder list")
             if isinstance(out.get(name), list):
                 out[name] = _ordered(out[name], order, _child(node, name))
-    return out
+
+
+def _taken(value: Any) -> Any:
+    """A part of a patch as it is, without its nulls and what holds a directive."""
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if v is not None and not (isinstance(v, dict) and _DIRECTIVE in v)}
+        return {k: _taken(v) for k, v in kept.items()}
+    if isinstance(value, list):
+        return [_taken(v) for v in value if not (isinstance(v, dict) and _DIRECTIVE in v)]
+    return value
 
 
 def _retained(original: Json, patch: Json) -> Json:

@@ -177,7 +177,8 @@ def match_errors(template: Json | None, selector: Json | None, path: str) -> lis
     if selector_matches(selector, meta.get("labels") or {}):
         return []
     words = "`selector` does not match template `labels`"
-    return [invalid(f"{path}.metadata.labels", meta.get("labels"), words)]
+    labels = meta.get("labels")
+    return [invalid(f"{path}.metadata.labels", labels and dict(sorted(labels.items())), words)]
 
 
 def selector_matches(selector: Json | None, labels: Json) -> bool:

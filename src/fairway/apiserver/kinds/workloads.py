@@ -23,6 +23,19 @@ def nonnegative(value: int | None, path: str) -> list[FieldError]:
     return []
 
 
+def shown_selector(selector: Json | None) -> Json | None:
+    """As Go prints it: keys of a map are sorted."""
+    if not selector or not selector.get("matchLabels"):
+        return selector
+    return {**selector, "matchLabels": dict(sorted(selector["matchLabels"].items()))}
+
+
+def selector_kept(obj: Json, old: Json) -> list[FieldError]:
+    """Whose pods they are never changes."""
+    new, was = (shown_selector(o["spec"].get("selector")) for o in (obj, old))
+    return immutable(new, was, "spec.selector")
+
+
 class WorkloadStrategy(Strategy):
     """What all of them share."""
 
@@ -62,7 +75,7 @@ class WorkloadStrategy(Strategy):
             out.append(invalid(path, selector, f"empty selector is invalid for {self.word}"))
             selector = {}
         if wrong:
-            return [*out, invalid(path, selector, self.bad_selector)]
+            return [*out, invalid(path, shown_selector(selector), self.bad_selector)]
         return out + match_errors(spec.get("template"), selector, "spec.template") + self.template_errors(spec)
 
     def template_errors(self, spec: Json) -> list[FieldError]:
@@ -73,7 +86,7 @@ class WorkloadStrategy(Strategy):
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
         out = self.validate(call, obj)
-        return out + immutable(obj["spec"].get("selector"), old["spec"].get("selector"), "spec.selector")
+        return out + selector_kept(obj, old)
 
     counts: tuple[str, ...] = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas")
     counted: tuple[str, ...] = ("observedGeneration", "terminatingReplicas")
@@ -405,7 +418,7 @@ class DaemonSetStrategy(WorkloadStrategy):
             spec["revisionHistoryLimit"] = 10
 
     def validate_update(self, call: Call, obj: Json, old: Json) -> list[FieldError]:
-        out = immutable(obj["spec"].get("selector"), old["spec"].get("selector"), "spec.selector")
+        out = selector_kept(obj, old)
         return out + self.validate(call, obj)
 
     def prepare_status(self, call: Call, obj: Json, old: Json) -> None:
