@@ -326,6 +326,8 @@ class FastListener(Answering):
 def _sum(parts: Sequence[RowStats]) -> FastCounts:
     total = FastCounts()
     for one in parts:
+        if not any(one.rcodes):
+            continue  # most rows are nobody's
         for family in range(2):
             for i, name in enumerate(TYPES):
                 total.requests[family, name] = total.requests.get((family, name), 0) + one.requests[family][i]
