@@ -109,3 +109,63 @@ def test_pods_search_their_namespace_first() -> None:
         "svc.cluster.local.",
         "cluster.local.",
     ]
+
+
+OTHER = """.:53 {
+    rewrite name suffix .shop.test .default.svc.cluster.local answer auto
+    hosts own.hosts own.test {
+        10.0.0.9 www.own.test
+    }
+    k8s_external ext.test {
+        headless
+    }
+    kubernetes cluster.local {
+        pods verified
+    }
+    file db zone.test
+    forward . 192.0.2.53
+}
+"""
+BALANCED = service("lb", "10.0.0.7", type="LoadBalancer")
+BALANCED["status"] = {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}
+
+
+@pytest.mark.parametrize(
+    ("name", "rtype", "plugin", "values", "source"),
+    [
+        ("web.shop.test.", RRType.A, "kubernetes", ["10.0.0.1"], "a rewrite led the question to a name of the cluster"),
+        ("www.own.test.", RRType.A, "hosts", ["10.0.0.9"], "a line of own.hosts or of the block itself"),
+        ("www.zone.test.", RRType.TXT, "file", ['"a b"'], "zone file db"),
+        (
+            "lb.default.ext.test.",
+            RRType.A,
+            "k8s_external",
+            ["203.0.113.1"],
+            "Service default/lb: spec.externalIPs and status.loadBalancer=[203.0.113.1]; TTL 5",
+        ),
+        ("db.shop.ext.test.", RRType.A, "k8s_external", ["10.1.0.4", "10.1.0.5"], "EndpointSlice shop/db-1: ready"),
+        ("no.default.ext.test.", RRType.A, "k8s_external", [], "no Service of that name with an external address"),
+        ("cluster.local.", RRType.NS, "kubernetes", ["ns.dns.cluster.local."], "the Services whose endpoints this"),
+        ("ns.dns.cluster.local.", RRType.A, "kubernetes", ["10.0.0.53"], "the Services whose endpoints this server is"),
+        ("dns-version.cluster.local.", RRType.TXT, "kubernetes", ['"1.1.0"'], "the version of the Kubernetes DNS"),
+        ("svc.cluster.local.", RRType.A, "kubernetes", [], "an empty name above others"),
+        ("10-1-0-4.shop.pod.cluster.local.", RRType.A, "kubernetes", ["10.1.0.4"], "Pod shop/db-0: status.podIPs"),
+    ],
+)
+def test_every_answer_names_what_made_it(name: str, rtype: RRType, plugin: str, values: list[str], source: str) -> None:
+    pods = [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": n, "namespace": s}, "status": {"podIP": "10.1.0.4"}}
+        for n, s in (("db-0", "shop"), ("other", "default"))
+    ]
+    zone = {"db": '@ 60 SOA ns a 1 2 3 4 5\n@ 60 NS ns\nwww 60 TXT "a b"\n'}
+    server = MemoryServer(OTHER, [*OBJECTS, BALANCED, *pods], local=(b"\x0a\0\0\x35",), zone_files=zone)
+    step = drive(explain_name(name, rtype, Client(pod_search("default")), server.chains)).steps[0]
+    assert step.plugin == plugin
+    assert [record.value for record in step.records] == values
+    assert any(one.startswith(source) for one in step.sources), step.sources
+
+
+def test_a_zones_own_soa_record_is_no_empty_name() -> None:
+    step = explain("cluster.local.", RRType.SOA).steps[0]
+    assert step.records[0].value.startswith("ns.dns.cluster.local. hostmaster.cluster.local. ")
+    assert step.sources == ("the zone's own SOA record: its serial is the time of the last change",)

@@ -142,7 +142,7 @@ class Lookup:
         label = name.service
         if not label:
             return []
-        text = label.replace("-", "." if label.count("-") == 3 and "--" not in label else ":")
+        text = spelt_address(label)
         address = packed(text)
         if self.options.pods is PodMode.INSECURE:
             if address is None:
@@ -275,6 +275,11 @@ def address_label(address: bytes) -> str:
         return socket.inet_ntoa(address).replace(".", "-")
     label = socket.inet_ntop(socket.AF_INET6, address).replace(":", "-")
     return label + "0" if label.endswith("-") else label
+
+
+def spelt_address(label: str) -> str:
+    """The address that a pod's label spells, if it does."""
+    return label.replace("-", "." if label.count("-") == 3 and "--" not in label else ":")
 
 
 def absolute(owner: tuple[bytes, ...], zone: Name) -> Name:

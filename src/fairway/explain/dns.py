@@ -17,8 +17,9 @@ import msgspec
 from fairway.dns.cache import Cache
 from fairway.dns.cache_items import key_of
 from fairway.dns.chain import Chain
+from fairway.dns.external import External
 from fairway.dns.kubernetes import Kubernetes
-from fairway.dns.lookup import NoSuchNameError, ParsedName, PodMode, parse_name
+from fairway.dns.lookup import NoSuchNameError, ParsedName, PodMode, parse_name, spelt_address
 from fairway.dns.model import Reply, Request
 from fairway.dns.records import relative_to
 from fairway.dns.rows import NO_PORT, ServiceRow
@@ -160,10 +161,30 @@ def _why(chain: Chain, request: Request, reply: Reply) -> tuple[str, str, tuple[
             continue
         if reply.rcode == Rcode.NXDOMAIN:
             return "kubernetes", to_text(zone), tuple(_missing(plugin, request.key, zone))
-        return "kubernetes", to_text(zone), tuple(_sources(plugin, request, zone))
-    upstreams = [host.upstream.name for forward in chain.forwards for host in forward.hosts]
-    said = (f"asked upstream: {', '.join(upstreams)}",) if reply.source == "forward" else ()
-    return reply.source, "", said if not reply.cause else (reply.cause,)
+        return "kubernetes", to_text(zone), tuple(_sources(plugin, request, reply, zone))
+    for external in chain.external if reply.source == "k8s_external" else ():
+        zone = longest_zone(request.key, external.options.zones)
+        if zone is not None:
+            return "k8s_external", to_text(zone), tuple(_external_sources(external, request, reply, zone))
+    return reply.source, "", (reply.cause,) if reply.cause else tuple(_elsewhere(chain, request, reply))
+
+
+def _elsewhere(chain: Chain, request: Request, reply: Reply) -> Iterator[str]:
+    """Where an answer comes from that no cluster gave, or none under this name."""
+    match reply.source:
+        case "forward":
+            upstreams = [host.upstream.name for forward in chain.forwards for host in forward.hosts]
+            yield f"asked upstream: {', '.join(upstreams)}"
+        case "hosts":
+            for hosts in chain.hosts:
+                if list(hosts.addresses(request.key)) or request.type == RRType.PTR:
+                    yield f"a line of {hosts.settings.file or 'the hosts block'} or of the block itself"
+        case "file":
+            for settings, _ in chain.files:
+                if longest_zone(request.key, settings.zones) is not None:
+                    yield f"zone file {settings.file}"
+        case "kubernetes":
+            yield "a rewrite led the question to a name of the cluster"
 
 
 def _shown(record: Record) -> RecordShown:
@@ -176,17 +197,46 @@ def _shown(record: Record) -> RecordShown:
         numbers = [str(int.from_bytes(rdata[i : i + 2], "big")) for i in (0, 2, 4)]
         value = " ".join((*numbers, to_text(rdata[6:])))
     else:
-        value = rdata.hex()
+        value = _text(rtype, rdata)
     return RecordShown(to_text(record.name), type_text(rtype), record.ttl, value)
+
+
+def _text(rtype: int, rdata: bytes) -> str:
+    """As a zone file has it."""
+    import dns.exception
+    import dns.rdata
+    import dns.rdataclass
+    import dns.rdatatype
+
+    kind = dns.rdatatype.RdataType.make(rtype)
+    try:
+        return dns.rdata.from_wire(dns.rdataclass.IN, kind, rdata, 0, len(rdata)).to_text()
+    except dns.exception.DNSException:
+        return rdata.hex()
 
 
 # -- what made it
 
 
-def _sources(plugin: Kubernetes, request: Request, zone: Name) -> Iterator[str]:
+def _own_source(request: Request, reply: Reply, relative: list[bytes]) -> str:
+    """Of records that a zone has without any object; empty for others."""
+    if relative == [b"dns-version"]:
+        return "the version of the Kubernetes DNS specification"
+    if not relative and reply.answer and request.type == RRType.SOA:
+        return "the zone's own SOA record: its serial is the time of the last change"
+    if relative == [b"ns", b"dns"] or (not relative and reply.answer):
+        return "the Services whose endpoints this server is, else its own addresses"
+    return ""
+
+
+def _sources(plugin: Kubernetes, request: Request, reply: Reply, zone: Name) -> Iterator[str]:
     address = reverse_address(request.key)
     if address is not None:
         yield from _reverse_sources(plugin, address)
+        return
+    own = _own_source(request, reply, relative_to(request.key, zone))
+    if own:
+        yield own
         return
     try:
         name = _parsed(plugin, request.key, zone)
@@ -194,15 +244,46 @@ def _sources(plugin: Kubernetes, request: Request, zone: Name) -> Iterator[str]:
         return
     if name.kind == "pod" and name.service:
         yield f"pods {plugin.options.lookup.pods.value}: the name spells the address"
-        for pod in plugin.state.pods_at(name.service.replace("-", ".")):
-            yield f"Pod {pod.name}: status.podIPs"
+        for pod in plugin.state.pods_at(spelt_address(name.service)):
+            if pod.name.namespace == name.namespace:
+                yield f"Pod {pod.name}: status.podIPs"
         return
     if not name.service:
         yield "an empty name above others: it exists and has no records of its own"
         return
+    if zone in plugin.options.multicluster:
+        yield f"ServiceImport {name.namespace}/{name.service} and the EndpointSlices of its clusters"
+        return
     service = plugin.state.service(name.namespace, name.service)
     if service is not None:
         yield from _service_sources(plugin, service)
+    elif reply.answer and reply.answer[0].type == RRType.CNAME:
+        yield f"autopath: the next name of the client's search list that exists, {to_text(reply.answer[0].rdata)}"
+
+
+def _external_sources(plugin: External, request: Request, reply: Reply, zone: Name) -> Iterator[str]:
+    relative = relative_to(request.key, zone)
+    if not relative or relative[-1] == plugin.options.apex:
+        yield "the zone's own records: external addresses of the Services whose endpoints this server is, else its own"
+        return
+    state, address = plugin.cluster.state, reverse_address(request.key)
+    services = list(state.services_outside(address_text(address))) if address is not None else []
+    if len(relative) > 1 and address is None:
+        found = state.service(relative[-1].decode("latin-1"), relative[-2].decode("latin-1"))
+        services += [found] if found is not None else []
+    for service in services:
+        shown = ", ".join(service.external) or "none"
+        yield f"Service {service.name}: spec.externalIPs and status.loadBalancer=[{shown}]; TTL {plugin.options.ttl}"
+        if service.is_headless and plugin.options.headless:
+            yield from _slice_sources(plugin.cluster, service)
+    if not services and reply.rcode == Rcode.NXDOMAIN:
+        yield f"no Service of that name with an external address: names here are SERVICE.NAMESPACE.{to_text(zone)}"
+
+
+def _slice_sources(plugin: Kubernetes, service: ServiceRow) -> Iterator[str]:
+    for row in plugin.state.slices_of(service.name.namespace, service.name.name):
+        shown = ", ".join(address_text(row.address(i)) for i in range(len(row)))
+        yield f"EndpointSlice {row.name}: ready endpoints [{shown}]"
 
 
 def _service_sources(plugin: Kubernetes, service: ServiceRow) -> Iterator[str]:
@@ -213,9 +294,7 @@ def _service_sources(plugin: Kubernetes, service: ServiceRow) -> Iterator[str]:
         yield f"Service {service.name}: spec.clusterIPs=[{shown}], {_ports(service)}; TTL {plugin.options.ttl}"
     else:
         yield f"Service {service.name}: headless (spec.clusterIP=None); TTL {plugin.options.ttl}"
-        for row in plugin.state.slices_of(service.name.namespace, service.name.name):
-            shown = ", ".join(address_text(row.address(i)) for i in range(len(row)))
-            yield f"EndpointSlice {row.name}: ready endpoints [{shown}]"
+        yield from _slice_sources(plugin, service)
 
 
 def _ports(service: ServiceRow) -> str:
