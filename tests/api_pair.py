@@ -73,6 +73,11 @@ class Server:
         return answer.status, document, answer.headers.get_all("Warning") or []
 
 
+def _is_given_out(port: str) -> bool:
+    """The ends of the range stand in messages, what is beyond it says that it is none."""
+    return 30000 < int(port) < 32767
+
+
 class _Alike:
     """One server's answers of one case, without what is its own."""
 
@@ -95,8 +100,7 @@ class _Alike:
         text = _TIME.sub(lambda m: m[0] if m[0] in self._sent else "TIME", _UID.sub(mark("UID"), text))
         text = _VERSION.sub(lambda m: f'"resourceVersion":"{self._numbered("V", m[1]) if m[1] != "0" else 0}"', text)
         text = _CONTINUE.sub('"continue":"C"', _AGE.sub('"AGE"', _ADDRESS.sub(mark("IP"), text)))
-        known = {"30000", "32767", "32768"}
-        text = _PORT.sub(lambda m: m[0] if m[0] in known or m[0] in self._sent else "39999", text)
+        text = _PORT.sub(lambda m: "39999" if _is_given_out(m[0]) and m[0] not in self._sent else m[0], text)
         return _SCHEME.sub("", _GENERATED.sub(r"\1*", text))
 
     def answer(self, code: int, document: Json, warnings: list[str]) -> Json:
