@@ -209,17 +209,7 @@ class Beside:
     def differences(self, scenario: Scenario) -> list[str]:
         """One line for each question that the two answer differently."""
         with self.running(scenario) as (theirs, ours):
-            found = []
-            for question in scenario.asked():
-                time.sleep(question.pause)
-                wanted, got = theirs.ask(question, scenario.patience), ours.ask(question, scenario.patience)
-                faults = compare(wanted, got, question, scenario)
-                if faults:
-                    found.append(f"{question}: {'; '.join(faults)}")
-            log = ours.log.read_text()
-            if "Traceback" in log:
-                found.append(f"an exception in the log: {log[-3000:]}")
-            return found
+            return differences(scenario, theirs, ours)
 
 
 def free_port() -> int:
@@ -227,6 +217,21 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+def differences(scenario: Scenario, theirs: Program, ours: Program) -> list[str]:
+    """One line for each question that the two answer differently now."""
+    found = []
+    for question in scenario.asked():
+        time.sleep(question.pause)
+        wanted, got = theirs.ask(question, scenario.patience), ours.ask(question, scenario.patience)
+        faults = compare(wanted, got, question, scenario)
+        if faults:
+            found.append(f"{question}: {'; '.join(faults)}")
+    log = ours.log.read_text()
+    if "Traceback" in log:
+        found.append(f"an exception in the log: {log[-3000:]}")
+    return found
 
 
 def compare(wanted: list[bytes], got: list[bytes], question: Question, scenario: Scenario) -> list[str]:

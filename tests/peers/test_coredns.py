@@ -14,7 +14,7 @@ import dns.message
 import pytest
 
 import netns
-from dns_beside import Beside, Program, Question, Scenario, free_port
+from dns_beside import Beside, Program, Question, Scenario, differences, free_port
 from dns_random import cluster, scenario
 from dns_scenarios import IMPORTS, OBJECTS, SCENARIOS, ends, slice_of
 from dns_upstream import upstream
@@ -171,3 +171,32 @@ def test_random_clusters_are_answered_for_as_by_coredns(tmp_path: Path, seed: in
     with netns.private(), upstream() as first, upstream(tag="192.0.2.251") as second, FakeApi() as api:
         serve(api, objects)
         assert Beside(tmp_path, COREDNS, api.url, [first, second]).differences(scenario(seed, objects)) == []
+
+
+def become(api: FakeApi, old: Mapping[str, list[dict[str, Any]]], new: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Change what there is, kind by kind, object by object."""
+    for collection, ones in new.items():
+        there = {(one["metadata"].get("namespace", ""), one["metadata"]["name"]) for one in ones}
+        for one in old[collection]:
+            space, name = one["metadata"].get("namespace", ""), one["metadata"]["name"]
+            if (space, name) not in there:
+                api.delete(collection, name, space)
+        for one in ones:
+            api.put(collection, one)
+
+
+@pytest.mark.parametrize("seed", range(10, 14))
+def test_changes_of_a_cluster_are_followed_as_by_coredns(tmp_path: Path, seed: int) -> None:
+    objects = cluster(seed)
+    with netns.private(), upstream() as first, upstream(tag="192.0.2.251") as second, FakeApi() as api:
+        serve(api, objects)
+        with Beside(tmp_path, COREDNS, api.url, [first, second]).running(scenario(seed, objects)) as (theirs, ours):
+            for step in (1, 2):
+                changed = cluster(100 * seed + step)
+                become(api, objects, changed)
+                # Names of what was there, too. Both follow the watches in their own time.
+                both = {kind: [*objects[kind], *changed[kind]] for kind in objects}
+                asked, end = scenario(seed, both), time.monotonic() + 30
+                while found := differences(asked, theirs, ours):
+                    assert time.monotonic() < end, found
+                objects = changed
