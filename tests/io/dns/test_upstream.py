@@ -152,8 +152,8 @@ def test_sockets_that_wait_long_are_closed() -> None:
     asyncio.run(run())
 
 
-def question(name: str) -> Message:
-    return Message(0, RD, Question(from_text(name), RRType.A))
+def question(name: str, kind: RRType = RRType.A) -> Message:
+    return Message(0, RD, Question(from_text(name), kind))
 
 
 def asking(up: Echo) -> NetworkUpstream:
@@ -201,6 +201,20 @@ def test_who_waits_for_the_answer_to_another_s_question_hears_of_its_failure() -
         asked[0].cancel()  # who asked has gone: the others ask again
         found = await asyncio.gather(*asked, return_exceptions=True)
         assert [type(one) for one in found] == [asyncio.CancelledError, UpstreamError, UpstreamError]
+        upstream.close()
+
+    asyncio.run(run())
+
+
+def test_the_question_that_finds_forwarding_loops_is_sent_each_time() -> None:
+    async def run() -> None:
+        up = await echo()
+        upstream = asking(up)
+        probe = question("1234.5678.", RRType.HINFO)
+        asked = [asyncio.create_task(upstream.exchange(probe, stream=False, seconds=5.0)) for _ in range(3)]
+        await until(lambda: len(up.held) == 3)
+        up.let_go()
+        await asyncio.gather(*asked)
         upstream.close()
 
     asyncio.run(run())

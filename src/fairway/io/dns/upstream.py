@@ -19,7 +19,7 @@ from fairway.config.corefile_settings import ForwardSettings, UpstreamAddress
 from fairway.dns.forward import UpstreamError
 from fairway.io.dns.upstream_udp import UdpSockets
 from fairway.values.errors import FairwayError
-from fairway.values.rrtypes import QR, TC
+from fairway.values.rrtypes import QR, TC, RRType
 from fairway.wire.dns_message import HEADER, Message, read_message, read_question, write_message
 
 MAX_IDLE = 16
@@ -60,6 +60,9 @@ class NetworkUpstream:
         A popular name whose answer is over is thus fetched once, not once for every client: that keeps the burst away
         from upstream, and from whoever would guess the id of one of many like questions (RFC 5452, section 5).
         """
+        if query.question is not None and query.question.type == RRType.HINFO:
+            # The `loop` plugin's: it has to come back to us as often as it is sent in a circle.
+            return await self._ask(query, stream=stream, seconds=seconds)
         key = (query.question, query.flags, query.edns, stream)
         others = self._under_way.get(key)
         if others is not None:
