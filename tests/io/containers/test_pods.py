@@ -224,7 +224,7 @@ def test_a_token_is_in_its_volume(api: ApiProcess) -> None:
     mounts = [{"name": "token", "mountPath": "/t"}]
     source = {"serviceAccountToken": {"path": "token", "audience": "shop", "expirationSeconds": 600}}
     volumes = [{"name": "token", "projected": {"sources": [source]}}]
-    _, text = run_once(api, shell("cat /t/token", volumeMounts=mounts), volumes=volumes)
+    _, text = run_once(api, shell("cat /t/token", volumeMounts=mounts), volumes=volumes, serviceAccountName="default")
     assert text == "token for default of shop"
 
 

@@ -115,13 +115,13 @@ def test_ports_that_are_isolated_speak_with_their_bridge_alone(links: LinkWriter
             inside.add_address("eth0", Address.parse(f"10.9.0.{number + 2}"), 24)
     with netns.entered(spaces[0]):
         assert answer("10.9.0.1") == "refused"
-        assert answer("10.9.0.3") == "nothing"
+        assert answer("10.9.0.3", seconds=0.5) == "nothing"
 
 
-def answer(address: str) -> str:
+def answer(address: str, seconds: float = 10) -> str:
     """What a connection gets where nobody listens: who can be reached at all refuses it."""
     try:
-        socket.create_connection((address, 9), 0.5)
+        socket.create_connection((address, 9), seconds)
     except ConnectionRefusedError:
         return "refused"
     except OSError:
