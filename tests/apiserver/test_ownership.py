@@ -96,3 +96,18 @@ def test_list_items_with_one_key_are_refused_by_name() -> None:
     code, answer = world.call("PATCH", path, body, headers=APPLY, query={"fieldManager": "m"})
     assert code == 500
     assert answer["message"].endswith('.spec.ports: duplicate entries for key [port=80,protocol="TCP"]')
+
+
+def test_of_equal_owner_references_one_is_kept() -> None:
+    world = World()
+    ref = {"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u1"}
+    other = {**ref, "controller": True}
+    body = {**config(), "metadata": {"name": "a", "ownerReferences": [ref, ref, other, other]}}
+    answer = world.send("POST", MAPS, body)
+    (warning,) = [text for name, text in answer.headers if name == "Warning"]
+    assert warning.endswith('duplicate UID(s) observed: u1, u1"')
+    held = world.ok("GET", ONE)
+    assert held["metadata"]["ownerReferences"] == [ref, other]
+    held["metadata"]["ownerReferences"] = [other, other]
+    assert world.ok("PUT", ONE, held)["metadata"]["ownerReferences"] == [other]
+    assert merge(world, {"metadata": {"ownerReferences": [ref, ref]}}, "m")["metadata"]["ownerReferences"] == [ref]

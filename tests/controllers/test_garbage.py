@@ -113,6 +113,33 @@ def test_an_owner_that_never_was_is_no_owner(simulation: Simulation) -> None:
     assert left(simulation) == []
 
 
+def test_an_owner_in_another_namespace_is_no_owner(simulation: Simulation) -> None:
+    owner = make(simulation, "owner")
+    for namespace in ("shop", "away"):
+        metadata = {"name": "child", "ownerReferences": [reference(owner)]}
+        simulation.api.handle("POST", f"/api/v1/namespaces/{namespace}/configmaps", {"metadata": metadata})
+    simulation.settle()
+    assert left(simulation) == ["child", "owner"]
+    assert simulation.api.handle("GET", "/api/v1/namespaces/away/configmaps")["items"] == []
+    assert [one.reason for one in simulation.events] == ["OwnerRefInvalidNamespace"]
+
+
+def test_an_owner_of_the_cluster_has_no_owner_in_a_namespace_and_stays(simulation: Simulation) -> None:
+    owner = make(simulation, "owner")
+    metadata = {"name": "n", "ownerReferences": [reference(owner)]}
+    simulation.api.handle("POST", "/api/v1/nodes", {"metadata": metadata})
+    simulation.api.handle("DELETE", f"{CORE}/configmaps/owner")
+    simulation.settle()
+    assert len(simulation.api.handle("GET", "/api/v1/nodes")["items"]) == 1
+
+
+def test_a_uid_under_another_name_is_no_owner(simulation: Simulation) -> None:
+    owner = make(simulation, "owner")
+    make(simulation, "child", {**reference(owner), "name": "somebody"})
+    simulation.settle()
+    assert left(simulation) == ["owner"]
+
+
 def test_an_owner_of_an_unknown_kind_keeps_what_it_has(simulation: Simulation) -> None:
     make(simulation, "child", {"apiVersion": "x.example/v1", "kind": "Thing", "name": "t", "uid": "t-uid"})
     simulation.settle()

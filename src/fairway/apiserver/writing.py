@@ -81,6 +81,7 @@ def create(call: Call, obj: Json, *, manager: Manager | None = None) -> Written:
     """Store a decoded object as a new one."""
     resource = call.resource
     check_namespace(call, obj)
+    single_owners(call, obj)
     if manager is not None:
         for name in _NOT_YET:
             obj["metadata"].pop(name, None)
@@ -172,8 +173,28 @@ def replace(call: Call, obj: Json, update: Update, manager: Manager) -> Written:
         return _create_by_put(call, obj, update, manager)
     entry, old = found
     check_uid(call, obj, old, update.name)
+    single_owners(call, obj)
     managed.record(obj, managed.updated(old, obj, resource.type, manager, call.time, reset(call, update)))
     return finish(call, obj, entry, old, update)
+
+
+def single_owners(call: Call, obj: Json, when: str = "") -> None:
+    """Of equal owner references one is kept, and the client is warned."""
+    given = obj["metadata"].get("ownerReferences") or []
+    kept: list[Json] = []
+    doubled: list[str] = []
+    for ref in given:
+        if ref in kept:
+            doubled.append(str(ref.get("uid", "")))
+        else:
+            kept.append(ref)
+    if doubled:
+        obj["metadata"]["ownerReferences"] = kept
+        call.warn(
+            f".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, "
+            "and may reject such requests as early as 1.24; please fix your requests; "
+            f"duplicate UID(s) observed: {', '.join(doubled)}"
+        )
 
 
 def check_uid(call: Call, obj: Json, old: Json, name: str) -> None:
@@ -341,6 +362,7 @@ def patched(call: Call, old: Json, update: Update) -> Json:
     obj = _decode_patched(call, changed, document, media, update)
     check_namespace(call, obj)
     check_name(obj, update.name)
+    single_owners(call, obj, " after mutating admission happens")
     return obj
 
 

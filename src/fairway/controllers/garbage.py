@@ -96,10 +96,20 @@ def _concerned_by_new(old: ApiObject | None, new: ApiObject, view: View) -> set[
     if meta.is_leaving:
         return found
     if old is None or old.metadata.owners != meta.owners:
-        owners = [view.things.get(ref.uid) for ref in meta.owners]
-        if any(owner is None or _waits_for_dependents(owner.meta) for owner in owners):
+        owners = [(ref, view.things.get(ref.uid)) for ref in meta.owners]
+        if any(one is None or _waits_for_dependents(one.meta) or not _is_meant(ref, one, meta) for ref, one in owners):
             found.add(meta.uid)
     return found
+
+
+def _is_meant(ref: OwnerReference, owner: Thing, dependent: ObjectMeta) -> bool:
+    """Whether the object of this uid is the one that the reference describes: uids can be copied, and be wrong."""
+    return (ref.kind, ref.name) == (owner.kind.name, owner.meta.name) and _is_in_reach(owner, dependent)
+
+
+def _is_in_reach(owner: Thing, dependent: ObjectMeta) -> bool:
+    """Owners are of the cluster, or of the dependent's own namespace."""
+    return not owner.kind.is_namespaced or owner.meta.namespace == dependent.namespace
 
 
 def _orphan(owner: Thing, view: View) -> Outcome:
@@ -145,7 +155,7 @@ def _collect(thing: Thing, turn: Turn, view: View) -> Outcome:
         return Outcome((*records, *([_without_owners(thing, left_out)] if left_out and solid else ())))
     meta = thing.meta
     dependents = view.things.dependents(meta.uid)
-    writes: list[Write] = []
+    writes: list[Write] = [*records]
     propagation = Propagation.BACKGROUND
     version = meta.resource_version
     if waiting and dependents:
@@ -173,10 +183,11 @@ def _judge(thing: Thing, turn: Turn, view: View) -> _Judged:
 def _standing(thing: Thing, ref: OwnerReference, turn: Turn, view: View, judged: _Judged) -> _Standing | None:
     owner = view.things.get(ref.uid)
     if owner is not None:
-        if owner.kind.is_namespaced and owner.meta.namespace != thing.meta.namespace:
+        if not _is_in_reach(owner, thing.meta):
             judged.invalid.append(ref)
             return _Standing.GONE if thing.meta.namespace else _Standing.UNKNOWN
-        return _standing_of(owner.meta)
+        if _is_meant(ref, owner, thing.meta):
+            return _standing_of(owner.meta)
     kind = kind_named(view.types, ref.api_version, ref.kind)
     if kind is None or (kind.is_namespaced and not thing.meta.namespace):
         judged.invalid.extend([] if kind is None else [ref])
