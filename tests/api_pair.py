@@ -23,6 +23,7 @@ _ADDRESS = re.compile(r"172\.30\.\d+\.\d+|fd00:172:30::[0-9a-f]*")
 _PORT = re.compile(r"\b3[0-2]\d\d\d\b")
 _GENERATED = re.compile(r"(gen-|Gen_|g{58})[a-z0-9]{5}")
 _CONTINUE = re.compile(r'"continue":"[^"]+"')
+_DUMP = re.compile(r"(if it was previously negative\)).*?(?=(?<!\\)\"[,}])")  # of Go's structs
 _SCHEME = re.compile(r" in scheme \\\"[^\"]*\\\"")  # a place in Go's source
 
 
@@ -101,7 +102,7 @@ class _Alike:
         text = _VERSION.sub(lambda m: f'"resourceVersion":"{self._numbered("V", m[1]) if m[1] != "0" else 0}"', text)
         text = _CONTINUE.sub('"continue":"C"', _AGE.sub('"AGE"', _ADDRESS.sub(mark("IP"), text)))
         text = _PORT.sub(lambda m: "39999" if _is_given_out(m[0]) and m[0] not in self._sent else m[0], text)
-        return _SCHEME.sub("", _GENERATED.sub(r"\1*", text))
+        return _DUMP.sub(r"\1", _SCHEME.sub("", _GENERATED.sub(r"\1*", text)))
 
     def answer(self, code: int, document: Json, warnings: list[str]) -> Json:
         text = self.text(json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False))

@@ -343,7 +343,7 @@ class ServiceCIDRStrategy(Strategy):
             ]
         if len(was) == 1 and len(new) == 2:
             return immutable(new[0], was[0], "spec.cidrs[0]") + self._cidr_errors(new)
-        return [invalid("spec.cidrs", new, "field is immutable")]
+        return [invalid("spec.cidrs", get(obj, "spec", "cidrs"), "field is immutable")]
 
     def prepare_status(self, call: Call, obj: Json, old: Json) -> None:
         super().prepare_status(call, obj, old)

@@ -48,8 +48,7 @@ def _default_container(container: Json) -> None:
 
 def _default_lifecycle(container: Json) -> None:
     lifecycle = container["lifecycle"]
-    lifecycle.pop("stopSignal", None)  # ContainerStopSignals is off
-    if not lifecycle:
+    if lifecycle.pop("stopSignal", None) is not None and not lifecycle:  # ContainerStopSignals is off
         del container["lifecycle"]
     for hook in lifecycle.values():
         _default_http((hook or {}).get("httpGet"))
