@@ -16,7 +16,7 @@ from fairway.config.corefile_settings import ServerSettings
 from fairway.dns.cache import Cache
 from fairway.dns.cache_items import Item, Key
 from fairway.dns.fast_rules import KeptRules
-from fairway.dns.kept import MAX_ROWS, Place, name_and_flags, pack
+from fairway.dns.kept import MAX_ROWS, FastKey, Place, pack
 from fairway.dns.metrics import FastCounts
 from fairway.dns.model import Request
 from fairway.values.domain import ROOT, Name, longest_zone, to_text
@@ -102,7 +102,7 @@ class KeptAnswers:
         self._tables = tables
         self._rows = rows
         self._max_bytes = max_bytes
-        self._held: OrderedDict[Key, tuple[Item, int]] = OrderedDict()
+        self._held: OrderedDict[FastKey, tuple[Item, int]] = OrderedDict()
         """What was handed over and its size; 0 for what has no form there."""
         self.size = 0
 
@@ -110,37 +110,42 @@ class KeptAnswers:
         return len(self._held)
 
     def hit(self, request: Request, key: Key, kind: str, item: Item) -> None:
-        """Hand it over, unless it is there. For a question in capitals it would not do."""
-        held = self._held.get(key)
-        if (held is None or held[0] is not item) and request.name == key.name:
-            self._drop(key)
-            self._hold(key, kind, item)
+        """Hand it over, unless it is there."""
+        fast_key = FastKey(key, request.name != key.name)
+        held = self._held.get(fast_key)
+        if held is None or held[0] is not item:
+            self._drop(fast_key)
+            self._hold(fast_key, kind, item)
 
     def changed(self, key: Key) -> None:
         """What was asked for twice stays: the new one is handed over at once."""
-        if key not in self._held:
-            return
-        self._drop(key)
-        kind, item = self._cache.find(key, self._cache.now())
-        if item is not None:
-            self._hold(key, kind, item)
+        for has_capitals in (False, True):
+            fast_key = FastKey(key, has_capitals)
+            if fast_key not in self._held:
+                continue
+            self._drop(fast_key)
+            kind, item = self._cache.find(key, self._cache.now())
+            if item is not None:
+                self._hold(fast_key, kind, item)
 
-    def _hold(self, key: Key, kind: str, item: Item) -> None:
-        row = self._rows.number(Row(zone_label(key.name, self._zones), item.reply.source, self.block))
-        packed = pack(self._cache.settings, key, kind, item, Place(row, self._shuffles)) if row is not None else None
+    def _hold(self, fast_key: FastKey, kind: str, item: Item) -> None:
+        label = zone_label(fast_key.key.name, self._zones)
+        row = self._rows.number(Row(label, item.reply.source, self.block))
+        settings = self._cache.settings
+        packed = pack(settings, fast_key, kind, item, Place(row, self._shuffles)) if row is not None else None
         size = len(packed) if packed is not None else 0
         while self._held and self.size + size > self._max_bytes:
             self._drop(next(iter(self._held)))
         if packed is not None:
             for table in self._tables:
                 table.keep(packed)
-        self._held[key] = (item, size)
+        self._held[fast_key] = (item, size)
         self.size += size
 
-    def _drop(self, key: Key) -> None:
-        held = self._held.pop(key, None)
+    def _drop(self, fast_key: FastKey) -> None:
+        held = self._held.pop(fast_key, None)
         if held is None:
             return
         self.size -= held[1]
         for table in self._tables if held[1] else ():
-            table.forget(*name_and_flags(key))
+            table.forget(*fast_key.parts)

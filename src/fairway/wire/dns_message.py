@@ -255,13 +255,16 @@ def write_edns(edns: Edns) -> bytes:
     return b"\0" + _FIXED.pack(RRType.OPT, edns.size, ttl, len(rdata)) + rdata
 
 
-def write_message(message: Message, limit: int = MAX_MESSAGE) -> bytes:
+def write_message(message: Message, limit: int = MAX_MESSAGE, *, points_to_question: bool = True) -> bytes:
     """The message in at most `limit` bytes: records that do not fit are left out whole, from the first on that does
-    not, and TC says so (RFC 2181, section 9). The OPT record is never left out."""
+    not, and TC says so (RFC 2181, section 9). The OPT record is never left out. Where no record's name may point to
+    the question's, that one can be spelt anew afterwards."""
     edns = write_edns(message.edns) if message.edns else b""
     writer = _Writer(bytes(HEADER.size))
     if message.question is not None:
         writer.name(message.question.name)
+        if not points_to_question:
+            writer.places.clear()
         writer.data += _QUESTION.pack(message.question.type, message.question.rclass)
     room, flags = limit - len(edns), message.flags
     counts, is_cut = [], False

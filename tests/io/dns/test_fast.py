@@ -18,7 +18,7 @@ from dns_world import MemoryServer, endpoint_slice, namespace, service
 from fairway.config.corefile_settings import CacheSettings
 from fairway.dns.answers import FastAnswers
 from fairway.dns.cache_items import Item, Key
-from fairway.dns.kept import MAX_ROWS, Place, pack
+from fairway.dns.kept import MAX_ROWS, FastKey, Place, pack
 from fairway.dns.model import Reply
 from fairway.io.dns import fast
 from fairway.io.dns.addresses import ListenAddress
@@ -73,7 +73,8 @@ def kept_answers() -> tuple[list[bytes], list[str]]:
         alias = Record(asked, RRType.CNAME, 60, target)
         records = [alias, *(Record(target, RRType.A, 60, bytes((10, 0, 0, i))) for i in range(number))]
         item = Item(Reply(answer=records, source="forward"), 30, float(number))
-        packed = pack(settings, Key(asked, RRType.A, 1, do=False, cd=False), "success", item, Place(3, shuffles=True))
+        key = FastKey(Key(asked, RRType.A, 1, do=False, cd=False), number % 5 == 0)
+        packed = pack(settings, key, "success", item, Place(3, shuffles=True))
         assert packed is not None
         found.append(packed)
     return found, names

@@ -24,10 +24,11 @@
 #include <string.h>
 
 enum { MAX_ZONES = 32, MAX_ROWS = 64, MAX_LABELS = 128, QUERY_SIZE = 4096, REPLY_SIZE = 4096 + 64, MIN_UDP = 512 };
+enum { RECORD_SIZE = 12 }; /* of one without its data, whose name is a pointer */
 enum { NODE_DEFER = 1, NODE_OPEN = 2 };
 enum { ANSWER_CASE = 1, ANSWER_SHUFFLE = 2 };
 enum { ZONE_CLOSED = 1 };
-enum { KEPT_DO = 1, KEPT_CD = 2 };                     /* of a key */
+enum { KEPT_DO = 1, KEPT_CD = 2, KEPT_CAPITALS = 4 };                     /* of a key */
 enum { KEPT_FIXED_TTL = 1, KEPT_DENIAL = 2 };          /* of an answer */
 enum { NOERROR = 0, NXDOMAIN = 3, CD = 0x10, AD = 0x20, RD = 0x100, AA = 0x400, QR = 0x8000 };
 enum { SECOND = 1000000000 }; /* nanoseconds */
@@ -60,7 +61,7 @@ typedef struct {
 typedef struct {
   uint64_t stored, last_hit; /* when, in nanoseconds of the monotonic clock */
   uint32_t ttl, stale_for, stale_ttl, prefetch_left, prefetch_window, hits;
-  uint16_t name, places, body, type, bits, counts[3], row, prefetch_hits, shuffle_at, shuffle_size, shuffle_count;
+  uint16_t name, places, body, type, bits, counts[3], row, prefetch_hits, shuffle_at, shuffle_stride, shuffle_count;
   uint8_t key_flags, flags, unused[4];
 } kept_head;
 
@@ -95,7 +96,7 @@ typedef struct {
 
 typedef struct {
   const uint8_t *body, *places;
-  uint16_t length, counts[3], bits, shuffle_at, shuffle_size, shuffle_count, nplaces;
+  uint16_t length, counts[3], bits, shuffle_at, shuffle_stride, shuffle_count, nplaces;
   uint32_t ttl, row;
   const zone *denied_by;
   int is_kept, is_denial, is_stale, wants_refresh;

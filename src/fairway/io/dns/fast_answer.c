@@ -66,15 +66,17 @@ static size_t write_soa(uint8_t *out, const zone *z, const query *q) {
   return 54;
 }
 
-static void shuffle(uint8_t *records, size_t one, unsigned count, uint64_t *random) {
-  uint8_t kept[32];
-  if (one > sizeof kept || count < 2) return;
+/* Addresses of one name and type, `stride` bytes from one to the next: all between them is the same for each. */
+static void shuffle(uint8_t *addresses, size_t stride, unsigned count, uint64_t *random) {
+  uint8_t kept[16];
+  if (count < 2 || stride <= RECORD_SIZE || stride > RECORD_SIZE + sizeof kept) return;
+  size_t width = stride - RECORD_SIZE;
   for (unsigned i = count - 1; i; i--) {
     unsigned j = (unsigned)((next_random(random) >> 32) * (i + 1) >> 32);
     if (i == j) continue;
-    memcpy(kept, records + i * one, one);
-    memcpy(records + i * one, records + j * one, one);
-    memcpy(records + j * one, kept, one);
+    memcpy(kept, addresses + i * stride, width);
+    memcpy(addresses + i * stride, addresses + j * stride, width);
+    memcpy(addresses + j * stride, kept, width);
   }
 }
 
@@ -111,7 +113,7 @@ static int look_up(const fw_table *t, const query *q, found *f) {
       for (int k = 0; k < 3; k++) f->counts[k] = le16(p + 4 + 2 * k);
       f->body = p + 12, f->length = le16(p + 2), f->bits = AA, f->row = t->zones[n->data[2]].row;
       if (flags & ANSWER_SHUFFLE && f->counts[0])
-        f->shuffle_count = f->counts[0], f->shuffle_size = (uint16_t)(f->length / f->counts[0]);
+        f->shuffle_at = RECORD_SIZE, f->shuffle_count = f->counts[0], f->shuffle_stride = f->length / f->counts[0];
       return flags & ANSWER_CASE && q->has_upper ? -1 : 0;
     }
   return n->data[3] & NODE_OPEN || !is_plain(q->type) ? -1 : deny(&t->zones[n->data[2]], NOERROR, f);
@@ -125,7 +127,7 @@ static void write_records(uint8_t *out, const found *f, uint64_t *random) {
     memcpy(&place, f->places + 2 * i, 2);
     put32(out + place, f->ttl);
   }
-  shuffle(out + f->shuffle_at, f->shuffle_size, f->shuffle_count, random);
+  shuffle(out + f->shuffle_at, f->shuffle_stride, f->shuffle_count, random);
 }
 
 size_t answer(const fw_table *t, const job *j, query *q, found *f) {

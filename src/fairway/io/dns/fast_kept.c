@@ -39,7 +39,7 @@ static int is_sound(const kept_head *h, const uint8_t *rest, size_t size) {
     memcpy(&place, rest + h->name + 2 * i, 2);
     if (place + 4u > h->body) return 0;
   }
-  return h->shuffle_at + (uint32_t)h->shuffle_size * h->shuffle_count <= h->body;
+  return h->shuffle_at + (uint32_t)h->shuffle_stride * h->shuffle_count <= h->body + (uint32_t)RECORD_SIZE;
 }
 
 /* Take one packed answer in the place of the one with its key. 0, or -1. */
@@ -93,8 +93,9 @@ static int claim_refresh(kept *k, uint64_t now) {
 }
 
 int find_kept(const fw_table *t, const query *q, uint64_t now, found *f) {
-  if (!t->kept.count || q->has_upper) return -1; /* a kept spelling may have to be told from the question's */
-  unsigned flags = (q->dnssec_ok ? KEPT_DO : 0u) | (q->flags & CD ? KEPT_CD : 0u);
+  if (!t->kept.count) return -1;
+  /* The body of an answer to a question with capitals does not point to the question: its own spelling is another. */
+  unsigned flags = (q->dnssec_ok ? KEPT_DO : 0u) | (q->flags & CD ? KEPT_CD : 0u) | (q->has_upper ? KEPT_CAPITALS : 0u);
   kept *k = *find(t, q->key, q->length, q->type, flags);
   if (!k) return -1;
   const kept_head *h = &k->head;
@@ -106,7 +107,7 @@ int find_kept(const fw_table *t, const query *q, uint64_t now, found *f) {
   f->bits = q->dnssec_ok || q->flags & AD ? h->bits : (uint16_t)(h->bits & ~AD); /* RFC 6840, sections 5.7 and 5.8 */
   f->places = k->data + h->name, f->nplaces = h->places;
   f->body = f->places + 2 * h->places, f->length = h->body;
-  f->shuffle_at = h->shuffle_at, f->shuffle_size = h->shuffle_size, f->shuffle_count = h->shuffle_count;
+  f->shuffle_at = h->shuffle_at, f->shuffle_stride = h->shuffle_stride, f->shuffle_count = h->shuffle_count;
   for (int i = 0; i < 3; i++) f->counts[i] = h->counts[i];
   f->row = h->row;
   return 0;
