@@ -40,10 +40,10 @@ NOT_ASKED = (
     (r"", r"schedulingGroup|stopSignal|resizePolicy"),
     # The real one needs a flag before pods may be privileged; names of runtimes are paths to it.
     (r"", r"(privileged|runtimeClassName|overhead)$"),
-    # A null, an empty map and none are three things to its words, and two to its generations.
-    (r"", r"template\.metadata\.(labels|ownerReferences)"),
+    # A null, an empty map and none are two things to its generations; causes that stand in another order.
+    (r"", r"template\.metadata\.ownerReferences"),
+    (r"replicationcontrollers", r"template\.metadata\.labels"),
     (r"networkpolicies", r""),
-    (r"servicecidrs", r"^spec"),
     (r"endpointslices", r"deprecatedTopology"),
     # Embedded raw data is compared by its bytes.
     (r"controllerrevisions", r""),

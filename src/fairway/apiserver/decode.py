@@ -34,6 +34,10 @@ def json_name(value: Any) -> str:
     return "array" if isinstance(value, list) else "object"
 
 
+# Where an empty one is refused, and the words show that it was not left out.
+_SHOWN_EMPTY = frozenset({"spec.cidrs", "spec.rules", "spec.template.metadata.labels"})
+
+
 class Decoder:
     """One pass over one object; afterwards `unknown` names the fields that no type has."""
 
@@ -73,6 +77,8 @@ class Decoder:
         node = field.type
         kept = self._value(raw, node, path, go_path, field.owner)
         if field.flags & 2 and node.code not in ("list", "map", "y"):
+            return kept
+        if path in _SHOWN_EMPTY and kept is not None:
             return kept
         if kept or field.flags & 1 == 0:
             return kept if kept not in ([], {}) or node.code == "struct" else None

@@ -97,6 +97,12 @@ class IngressStrategy(Strategy):
     has_generation = True
     reset = RESET_STATUS
 
+    def default(self, obj: Json) -> None:
+        """Empty rules are none, where a backend makes up for them."""
+        spec = obj.get("spec") or {}
+        if spec.get("defaultBackend") is not None and not spec.get("rules"):
+            spec.pop("rules", None)
+
     def validate(self, call: Call, obj: Json) -> list[FieldError]:
         out = self._errors(obj)
         annotation, name = (
@@ -116,7 +122,7 @@ class IngressStrategy(Strategy):
         out: list[FieldError] = []
         rules = spec.get("rules") or []
         if not rules and spec.get("defaultBackend") is None:
-            out.append(invalid("spec", None, "either `defaultBackend` or `rules` must be specified"))
+            out.append(invalid("spec", spec.get("rules"), "either `defaultBackend` or `rules` must be specified"))
         if spec.get("defaultBackend") is not None:
             out += _backend_errors(spec["defaultBackend"], "spec.defaultBackend")
         for i, rule in enumerate(rules):
