@@ -86,7 +86,9 @@ def test_an_odd_field_is_answered_alike_when_an_object_is_made(pair: Pair, kind:
     gone = Step("DELETE", one, query={"gracePeriodSeconds": "0"})
     steps = [step for odd in sample(kind, row["object"]) for step in (Step("POST", row["path"], odd.obj), gone)]
 
-    assert told(pair.play(f"made-{kind}", steps)) == ""
+    # Addresses are compared by order of appearance: not so many at once that one comes twice by chance.
+    found = [d for i in range(0, len(steps), 80) for d in pair.play(f"made-{kind}-{i}", steps[i : i + 80])]
+    assert told(found) == ""
 
 
 @pytest.mark.parametrize("kind", KINDS)
