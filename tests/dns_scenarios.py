@@ -395,6 +395,7 @@ REWRITES = [
     Scenario("rewrite regex, answer value", rewriting(
         r"stop {" "\n" r"  name regex (.*)\.shop\.test {1}.up.test" "\n" r"  answer name (.*)\.up\.test {1}.shop.test" "\n"
         r"  answer value (.*)\.up\.test {1}.shop.test" "\n }"), SHOP),
+    Scenario("rewrite regex, classes", rewriting(r"name regex ^([[:alpha:]]+[[:digit:]]*)\.\Qshop.test\E\.\z {1}.up.test. answer auto"), SHOP, FEW_KINDS),
     Scenario("rewrite anchored", rewriting(r"name regex ^(.*)\.shop\.test\.$ {1}.up.test. answer auto"), SHOP, FEW_KINDS),
     Scenario("rewrite continue", rewriting("continue name suffix .shop.test .mid.test", "continue name suffix .mid.test .up.test"), SHOP, FEW_KINDS, ignores=("question",)),
     Scenario("rewrite continue auto", rewriting("continue name suffix .shop.test .mid.test answer auto", "stop name suffix .mid.test .up.test answer auto", "name www.up.test v4.up.test"), SHOP, FEW_KINDS),

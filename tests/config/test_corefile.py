@@ -112,6 +112,8 @@ def test_plugins_stand_in_the_order_in_which_they_are_asked() -> None:
             "errors {\n consolidate 1m .* info debug\n}": "Corefile:3: consolidate: more than one level: info debug",
             "forward . grpc://10.0.0.1": "Corefile:2: forward: grpc://10.0.0.1: grpc:// cannot be forwarded to",
             "forward . tls://": "Corefile:2: forward: 'tls://' is not an address, a host or a file",
+            "forward . [::1]:x": "Corefile:2: forward: '[::1]:x': ':x' is not a port",
+            "rewrite ttl a.b ²": "Corefile:2: rewrite: '²' is not a TTL",
             "forward . 10.0.0.1:70000": "Corefile:2: forward: '10.0.0.1:70000' is not an address",
             "forward . tls://10.0.0.1%a {\n tls_servername b\n}":
                 "Corefile:2: forward: tls://10.0.0.1%a: a server name stands here and in tls_servername (b)",

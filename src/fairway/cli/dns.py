@@ -175,7 +175,7 @@ def _flags(arguments: Sequence[str]) -> dict[str, str]:
                 raise ConfigError(f"fairway dns: {word} needs a value")
             value = words.pop(0)
         found[name] = value
-    if not found.get("dns.port", "53").isdigit():
+    if not found.get("dns.port", "53").isdecimal():
         raise ConfigError(f"fairway dns: --dns.port: {found['dns.port']!r} is not a port")
     if "conf" in found and "configmap" in found:
         raise ConfigError("fairway dns: --conf and --configmap: one of them")

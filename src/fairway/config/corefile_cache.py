@@ -74,7 +74,7 @@ class _Reader:
 def cache(directive: Directive, zones: tuple[Name, ...]) -> CacheSettings:
     """`cache [TTL] [ZONE…] { … }`. Raises ConfigError."""
     line, args = Line(directive), list(directive.args)
-    ttl = line.number(args.pop(0), 1) if args and args[0].lstrip("-").isdigit() else 0
+    ttl = line.number(args.pop(0), 1) if args and args[0].lstrip("-").isdecimal() else 0
     success, denial = CacheLimits(), CacheLimits(longest=1800)
     if ttl:
         success, denial = replace(success, longest=ttl), replace(denial, longest=ttl)

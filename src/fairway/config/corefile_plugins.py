@@ -146,7 +146,7 @@ def hosts(directive: Directive, zones: Zones) -> HostsSettings:
         read = options.get(one.name)
         if read is not None:
             found = replace(found, **read(Line(one)))  # type: ignore[arg-type]
-        elif one.args and (one.name[0].isdigit() or ":" in one.name):
+        elif one.args and (one.name[0].isdecimal() or ":" in one.name):
             inline.append(" ".join((one.name, *one.args)))
         else:
             known = ", ".join(sorted(options))

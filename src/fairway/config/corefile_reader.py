@@ -163,9 +163,11 @@ def split_key(text: str) -> tuple[str, str, str]:
         raise InvalidValueError(f"{text!r}: unknown scheme {scheme!r} (known: {', '.join(SCHEMES)})")
     if rest.startswith("["):
         host, _, after = rest[1:].partition("]")
+        if after and not after.removeprefix(":").isdecimal():
+            raise InvalidValueError(f"{text!r}: {after!r} is not a port")
         return scheme, host, after.removeprefix(":")
     host, colon, port = rest.rpartition(":")
-    if not colon or ":" in host or (port and not port.isdigit()):
+    if not colon or ":" in host or (port and not port.isdecimal()):
         return scheme, rest, ""
     return scheme, host, port
 

@@ -117,7 +117,7 @@ def _ttl_rule(line: Line, words: list[str]) -> RewriteRule:
     kind = line.choice(words.pop(0).lower(), NAME_MATCHES) if len(words) == 3 else "exact"
     what, to = _pair(line, words)
     low, dash, high = to.partition("-")
-    is_good = all(not part or part.isdigit() for part in (low, high)) and (low or high)
+    is_good = all(not part or part.isdecimal() for part in (low, high)) and (low or high)
     if not is_good or (dash and low and high and int(low) > int(high)) or max(int(low or 0), int(high or 0)) > MAX_TTL:
         line.fail(f"{to!r} is not a TTL or a range of them")
     return RewriteRule(False, "ttl", kind, _matched(line, kind, what), to)
@@ -133,7 +133,7 @@ def _rcode_rule(line: Line, words: list[str]) -> RewriteRule:
 
 
 def _rcode(line: Line, text: str) -> int:
-    if text.isdigit() and int(text) <= MAX_RCODE:
+    if text.isdecimal() and int(text) <= MAX_RCODE:
         return int(text)
     return int(Rcode[line.choice(text.upper(), [r.name for r in Rcode])])
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from fairway.config.corefile_settings import ErrorsSettings, LogSettings
+from fairway.config.go_regexp import compile_pattern
 from fairway.dns.model import Handler, Reply, Request, Transport
 from fairway.dns.small import address_text
 from fairway.values.domain import longest_zone, to_text
@@ -87,7 +88,7 @@ class Errors:
         now: Callable[[], float],
         following: Handler,
     ) -> None:
-        self._patterns = [(p, re.compile(text), level, first) for p, text, level, first in settings.consolidate]
+        self._patterns = [(p, compile_pattern(text), level, first) for p, text, level, first in settings.consolidate]
         self._counts: dict[int, tuple[int, float]] = {}
         self._write = write
         self._now = now

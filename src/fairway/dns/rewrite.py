@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from fairway.config.corefile_settings import EdnsRule, RewriteRule, RewriteSettings
-from fairway.config.go_regexp import python_pattern
+from fairway.config.go_regexp import compile_pattern
 from fairway.dns.kubernetes import Resolver
 from fairway.dns.model import Handler, Reply, Request, refusal
 from fairway.dns.records import Resolved
@@ -185,7 +185,7 @@ def _answer_rules(rule: RewriteRule, old: str, new: str) -> list[_PutBack]:
 
         found += [_Rename(is_value, rewrite) for is_value in (False, True)]
     for answer in rule.answers:
-        pattern, to = re.compile(python_pattern(answer.pattern)), answer.replacement
+        pattern, to = compile_pattern(answer.pattern), answer.replacement
 
         def substitute(text: str, pattern: re.Pattern[str] = pattern, to: str = to) -> str:
             match = pattern.search(text)
@@ -206,7 +206,7 @@ def _renamed(kind: str, what: str, to: str, name: str) -> str | None:
             return name[: len(name) - len(what)] + to if name.endswith(what) else None
         case "substring":
             return name.replace(what, to) if what in name else None
-    found = re.search(python_pattern(what), name)
+    found = compile_pattern(what).search(name)
     return None if found is None else expand_groups(to, found)
 
 

@@ -209,7 +209,7 @@ def _time(ttl: int, rest: str) -> tuple[int, str]:
     import dns.ttl
 
     first, _, after = rest.strip().partition(" ")
-    return (dns.ttl.from_text(first), after.strip()) if first[:1].isdigit() else (ttl, rest.strip())
+    return (dns.ttl.from_text(first), after.strip()) if first[:1].isdecimal() else (ttl, rest.strip())
 
 
 async def _unresolved(_request: Request, _name: bytes, _rtype: int) -> Resolved:

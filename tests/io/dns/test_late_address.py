@@ -29,7 +29,7 @@ ASK: dict[str, Callable[..., dns.message.Message]] = {"udp": dns.query.udp, "tcp
 def answer(address: str, transport: str) -> str:
     """What the server says there; empty when it says nothing."""
     try:
-        reply = ASK[transport](dns.message.make_query("web.test", "A"), address, timeout=2, port=PORT)
+        reply = ASK[transport](dns.message.make_query("web.test", "A"), address, timeout=15, port=PORT)
     except (OSError, dns.exception.Timeout):
         return ""
     return str(reply.answer[0][0])
