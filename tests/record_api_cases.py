@@ -125,13 +125,18 @@ class Recorder:
         body: Any = json.loads(text) if text[:1] == "{" else text
         if answer.status == 201 and isinstance(body, dict) and "name" in body.get("metadata", {}):
             self.made.append(f"{request['path']}/{body['metadata']['name']}")
+        general = self._body_of(body)
         for name, path in (step.get("save") or {}).items():
             self.names[name] = find(body, path)
+            self.known.setdefault(str(self.names[name]), name)
+        return {**out, "body": general}
+
+    def _body_of(self, body: Any) -> Any:
         if isinstance(body, dict) and ("items" in body or "rows" in body) and body.get("metadata"):
             known = self._general({**body, "metadata": {**body["metadata"], "resourceVersion": "0"}}, "")
             known["metadata"]["resourceVersion"] = {"$any": "rv"}  # of the whole server
-            return {**out, "body": known}
-        return {**out, "body": self._general(body, "")}
+            return known
+        return self._general(body, "")
 
     # ---- what is the same in each run ---------------------------------------------------------------------------
     def _general(self, value: Any, path: str) -> Any:
@@ -150,7 +155,7 @@ class Recorder:
                 out["description"] = {"$any": ""}
             return out
         if isinstance(value, list):
-            if path.endswith(".causes") and len(value) > 1:
+            if path.endswith((".causes", ".managedFields")) and len(value) > 1:
                 return {"$set": [self._general(v, path) for v in value]}
             return [self._general(v, path) for v in value]
         if isinstance(value, str):
@@ -169,8 +174,11 @@ class Recorder:
         return {"$any": kind, "$save": self.known[text]}
 
     def _text(self, text: str, path: str) -> Any:
-        if path.endswith(".resourceVersion") and text.isdigit() and text != "0" and text not in self.sent:
+        is_version = path.endswith(".resourceVersion") and text.isdigit() and text != "0"
+        if is_version and (text in self.known or text not in self.sent):
             return self._kept(text, "rv")
+        if path.endswith((".continue", "status.token")):
+            return {"$any": "string"}
         if text in self.sent and len(text) > 3:
             return self._named(text)
         for pattern, words in ((_IPV4, "ip in 172.30.0.0/16"), (_IPV6, "ip in fd00:172:30::/112"), (_TIME, "time")):
@@ -178,8 +186,6 @@ class Recorder:
                 return {"$any": words}
         if _UID.fullmatch(text):
             return self._kept(text, "uid")
-        if path.endswith((".continue", "status.token")):
-            return {"$any": "string"}
         if path.endswith(".cells") and _AGE.fullmatch(text):
             return {"$any": "age"}
         if path.endswith(".description"):

@@ -71,6 +71,8 @@ def negotiate(header: str | None, verb: str) -> Shape:
         if shape is not None:
             return shape
     if any(c.media in _TYPES for c in clauses):
+        if verb == "watch":
+            raise errors.not_acceptable(f"only the following media types are accepted: {_STREAMS[2:]}")
         raise not_listed()
     listed = _LISTED + (_STREAMS if verb in ("list", "watch") else "")
     raise errors.not_acceptable(f"406: Not Acceptable\n\nAvailable representations: {listed}", {})
@@ -120,6 +122,8 @@ def _shape(clause: _Clause, verb: str) -> Shape | None:
         return None
     parameters = dict(clause.parameters)
     yaml = clause.media == "application/yaml"
+    if yaml and verb == "watch":
+        return None
     if parameters.keys().isdisjoint(("as", "g", "v")):
         return Shape(Form.OBJECT, clause.media, "", yaml)
     form = _FORMS.get(parameters.get("as", ""))

@@ -247,7 +247,7 @@ class Api:
 
     def _delete(self, call: Call, name: str) -> Response:
         shape = accept.negotiate(call.request.headers.get("accept"), "other")
-        options = options_of(call.request, call.resource)
+        options = options_of(call.request)
         call.dry_run = options.dry_run
         written, gone = delete(call, name, options)
         if not gone or call.resource.strategy.returns_deleted:
@@ -259,18 +259,13 @@ class Api:
 
     def _delete_collection(self, call: Call, route: Route) -> Response:
         shape = accept.negotiate(call.request.headers.get("accept"), "other")
-        options = options_of(call.request, call.resource, many=True)
+        options = options_of(call.request)
         call.dry_run = options.dry_run
-        version = call.store.version
-        deleted = delete_collection(call, options, list_options(call.request, watch=False), route.namespace)
-        resource = call.resource
-        head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version}
-        meta = {"resourceVersion": str(version)}
-        if resource.custom:
-            meta["continue"] = ""
-            deleted = [{"kind": resource.kind, "apiVersion": resource.api_version, **d} for d in deleted]
-        reading.check_many(resource, shape)
-        return Response(200, encode({**head, "metadata": meta, "items": deleted}))
+        listed = list_options(call.request, watch=False)
+        page = reading.page_of(call, listed, reading.selection(call.resource, listed), route.namespace)
+        delete_collection(call, options, page)
+        reading.check_many(call.resource, shape)
+        return reading.show_page(call, page, shape)
 
     # ---- sub-resources ----------------------------------------------------------------------------------------
     def _subresource(self, call: Call, route: Route) -> Answer:

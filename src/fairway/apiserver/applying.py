@@ -28,11 +28,11 @@ def apply(call: Call, update: Update) -> Written:
     config = configuration(call, update)
     found = current(call, update.name)
     obj = applied(call, found[1] if found else None, config, update)
-    given = obj["metadata"].get("resourceVersion")
     if found is not None:
         return finish(call, obj, found[0], found[1], update)
-    if update.subresource or given:
+    if update.subresource:
         raise errors.not_found(resource.plural, resource.group, update.name)
+    obj["metadata"].pop("resourceVersion", None)
     return create_prepared(call, obj)
 
 
@@ -63,9 +63,15 @@ def applied(call: Call, old: Json | None, config: Json, update: Update) -> Json:
     return obj
 
 
+def _may_double(call: Call) -> bool:
+    """JSON is counted first: that is quicker than reading it as YAML with the places of its keys."""
+    body = call.request.body
+    return body.lstrip()[:1] != b"{" or body.count(b'":') != decode.count_keys(decode.parse_json(body))
+
+
 def _check_doubled(call: Call, validation: str) -> None:
     """Keys that stand twice in the body of an apply."""
-    doubled = bodies.doubled_keys(call.request.body) if validation != "Ignore" else []
+    doubled = bodies.doubled_keys(call.request.body) if validation != "Ignore" and _may_double(call) else []
     if doubled and validation == "Strict":
         words = bodies.unmarshal_errors(doubled)
         raise errors.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {words}")
@@ -75,31 +81,41 @@ def _check_doubled(call: Call, validation: str) -> None:
 def configuration(call: Call, update: Update) -> Json:
     """The body of an apply, checked: its kind, name and fields."""
     resource, request = call.resource, call.request
-    try:
-        raw = bodies.parse_yaml(request.body)
-    except ValueError as error:
-        raise errors.bad_request(f"error decoding YAML: {error}") from None
-    if not isinstance(raw, dict):
-        words = f"error decoding YAML: json: cannot unmarshal {decode.json_name(raw)} into Go value of type"
-        raise errors.bad_request(f"{words} map[string]interface {{}}")
-    if (raw.get("apiVersion"), raw.get("kind")) != (resource.api_version, resource.kind):
-        api_version = raw.get("apiVersion") if isinstance(raw.get("apiVersion"), str) else ""
-        shown = bodies.go_kind(api_version or "", str(raw.get("kind") or ""))
-        raise errors.bad_request(f"invalid object type: {shown}")
-    metadata = raw.get("metadata") or {}
-    name = metadata.get("name", "") if isinstance(metadata, dict) else ""
-    if not isinstance(raw.get("metadata"), dict):
+    raw = _document(request.body)
+    api_version, kind = (v if isinstance(v, str) else "" for v in (raw.get("apiVersion"), raw.get("kind")))
+    if (api_version, kind) != (resource.api_version, resource.kind):
+        raise errors.bad_request(f"invalid object type: {bodies.go_kind(api_version, kind)}")
+    metadata = raw.get("metadata")
+    if not isinstance(metadata, dict):
+        metadata = {} if raw.get("metadata") is None else {"name": "?"}
+    if not metadata.get("name"):
         check_name({"metadata": {}}, update.name)
-    if metadata.get("managedFields"):
+    if metadata.get("managedFields") is not None:
         raise errors.bad_request("metadata.managedFields must be nil")
     config = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
     told = mistyped(config, resource.type) if resource.custom else []
     told = told or fieldsets.undeclared(config, resource.type)
     if told:
-        where = f"({metadata.get('namespace', '')}/{name}; {bodies.go_kind(resource.api_version, resource.kind)})"
+        named = raw["metadata"] if isinstance(raw["metadata"], dict) else {}
+        namespace, name = (v if isinstance(v, str) else "" for v in (named.get("namespace"), named.get("name")))
+        where = f"({namespace}/{name}; {bodies.go_kind(resource.api_version, resource.kind)})"
         listed = told[0] if len(told) == 1 else "errors:\n" + "\n".join(f"  {w}" for w in told)
         raise errors.plain_internal(f"failed to create typed patch object {where}: {listed}")
     return _checked(config, resource)
+
+
+def _document(body: bytes) -> Json:
+    """The body as YAML, of which JSON is a part; an empty one is an empty object."""
+    try:
+        raw = bodies.load_yaml(body)
+    except ValueError as error:
+        raise errors.bad_request(f"error decoding YAML: error converting YAML to JSON: {error}") from None
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        words = f"while decoding JSON: json: cannot unmarshal {decode.json_name(raw)} into Go value of type"
+        raise errors.bad_request(f"error decoding YAML: error unmarshaling JSON: {words} map[string]interface {{}}")
+    return raw
 
 
 def _checked(config: Json, resource: Resource) -> Json:

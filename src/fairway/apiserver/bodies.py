@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -77,8 +78,14 @@ _Loader.bool_values = {**yaml.CSafeLoader.bool_values, "y": True, "n": False}
 
 
 def parse_yaml(body: bytes) -> Any:
+    return decode.parse_json(body) if body.lstrip()[:1] == b"{" else load_yaml(body)
+
+
+def load_yaml(body: bytes) -> Any:
+    """A document of which JSON is only the quick form: what is wrong with it is told as of YAML."""
     if body.lstrip()[:1] == b"{":
-        return decode.parse_json(body)
+        with contextlib.suppress(ValueError):
+            return decode.parse_json(body)
     try:
         loaded = next(iter(yaml.load_all(body, _Loader)), None)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -92,6 +99,8 @@ class YamlError(ValueError):
 
 def _yaml_words(error: Exception) -> str:
     """Go's words: the line of the context, or else of the problem; scanners count from one more."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return "yaml: control characters are not allowed"
     if not isinstance(error, yaml.MarkedYAMLError):
         return "yaml: " + re.sub(r"\s+", " ", str(error))
     marks = (m.line for m in (error.context_mark, error.problem_mark) if m is not None and m.line)
@@ -102,8 +111,6 @@ def _yaml_words(error: Exception) -> str:
 
 def doubled_keys(body: bytes) -> list[str]:
     """Keys that stand twice in one mapping of a YAML document, as Go's strict reader tells them."""
-    if body.lstrip()[:1] == b"{":
-        return []
     out: list[str] = []
     nodes = [next(iter(yaml.compose_all(body, yaml.CSafeLoader)), None)]
     while nodes:
@@ -155,13 +162,7 @@ def object_of(request: Request, resource: Resource, validation: str) -> Json:
     raw = parse(request, resource.kind)
     if raw is None:
         raw = {}
-    if not isinstance(raw, dict):
-        raise errors.bad_request(
-            f"the object provided is unrecognized (must be of type {resource.kind}): "
-            f"{_UNTYPED}json: cannot unmarshal {decode.json_name(raw)} into Go value of type struct "
-            '{ APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
-            f"{_excerpt(request.body, resource.kind)}"
-        )
+    check_object(raw, resource.kind, request.body)
     check_kind(raw, resource, request.body)
     found = Strict(validation)
     if media_type(request) == YAML and validation != "Ignore":
@@ -173,15 +174,33 @@ def object_of(request: Request, resource: Resource, validation: str) -> Json:
     return obj
 
 
-def check_kind(raw: Json, resource: Resource, body: bytes = b"") -> None:
-    """The document must say nothing about its kind, or the right thing."""
-    head = f"the object provided is unrecognized (must be of type {resource.kind}): "
+def check_object(raw: Any, resource_kind: str, body: bytes) -> None:
+    """A document must be an object; `resource_kind` is what the error says was wanted."""
+    if isinstance(raw, dict):
+        return
+    head = f"the object provided is unrecognized (must be of type {resource_kind}): " if resource_kind else ""
+    raise errors.bad_request(
+        f"{head}{_UNTYPED}json: cannot unmarshal {decode.json_name(raw)} into Go value of type struct "
+        '{ APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+        f"{_excerpt(body, resource_kind)}"
+    )
+
+
+def check_texts(raw: Json, resource_kind: str, body: bytes) -> None:
+    """apiVersion and kind must be texts."""
+    head = f"the object provided is unrecognized (must be of type {resource_kind}): " if resource_kind else ""
     for what in ("apiVersion", "kind"):
         if not isinstance(raw.get(what), str | None):
             told = f"json: cannot unmarshal {decode.json_name(raw[what])} into Go struct field .{what} of type string"
-            raise errors.bad_request(f"{head}{_UNTYPED}{told}{_excerpt(body, resource.kind)}")
+            raise errors.bad_request(f"{head}{_UNTYPED}{told}{_excerpt(body, resource_kind)}")
+
+
+def check_kind(raw: Json, resource: Resource, body: bytes = b"") -> None:
+    """The document must say nothing about its kind, or the right thing."""
+    check_texts(raw, resource.kind, body)
     api_version, kind = raw.get("apiVersion") or resource.api_version, raw.get("kind") or resource.kind
     if api_version.count("/") > 1:
+        head = f"the object provided is unrecognized (must be of type {resource.kind}): "
         told = f"unexpected GroupVersion string: {api_version}"
         raise errors.bad_request(f"{head}{told}{_excerpt(body, resource.kind)}")
     api_version = api_version.removeprefix("/")
@@ -243,9 +262,10 @@ def _is_known(api_version: str, kind: str) -> bool:
 class Strict:
     """Unknown and duplicate fields of one body, and what becomes of them."""
 
-    def __init__(self, validation: str, *, nulls: bool = False) -> None:
+    def __init__(self, validation: str, *, nulls: bool = False, converts: bool = False) -> None:
         self.validation = validation
         self.nulls = nulls  # whether a custom resource keeps nulls where its schema has none
+        self.converts = converts  # of a strategic patch, which is decoded before
         self.found: list[str] = []
         self.doubled: list[str] = []  # keys that stand twice in a YAML document
 
@@ -267,11 +287,13 @@ def typed(raw: Json, resource: Resource, strict: Strict, body: bytes) -> Json:
     metadata = document.get("metadata")
     if metadata is None:
         document["metadata"] = {}
+    elif isinstance(metadata, dict) and metadata.get("managedFields") == []:
+        document["metadata"] = {**metadata, "managedFields": [{}]}  # both say: forget who owns what
     try:
         obj = decoder.decode(document, resource.type)
     except decode.TypeMismatch as error:
         head = f"{resource.kind} in version {quote(resource.version)} cannot be handled as a {resource.kind}: "
-        raise errors.bad_request(f"{head}{error}") from None
+        raise errors.bad_request(f"{head}{error.converted if strict.converts and error.converted else error}") from None
     if strict.validation != "Ignore":
         if body and body.count(b'":') != decode.count_keys(raw):
             strict.found += decode.strict_errors(body, decoder.unknown)

@@ -20,7 +20,9 @@ _INT32, _INT64 = 1 << 31, 1 << 63
 
 
 class TypeMismatch(Exception):  # noqa: N818 - a type mismatch is what it is
-    """A value of the wrong JSON type; the words are those of Go's decoder."""
+    """A value of the wrong JSON type; the words are those of Go's decoder, or of its converter of decoded values."""
+
+    converted = ""
 
 
 def json_name(value: Any) -> str:
@@ -149,7 +151,26 @@ def go_type(node: TypeNode) -> str:
 
 def _mismatch(raw: Any, owner: str, go_path: str, wanted: str) -> TypeMismatch:
     where = f"Go struct field {owner}.{go_path} of type {wanted}" if owner else f"Go value of type {wanted}"
-    return TypeMismatch(f"json: cannot unmarshal {json_name(raw)} into {where}")
+    error = TypeMismatch(f"json: cannot unmarshal {json_name(raw)} into {where}")
+    error.converted = _conversion(raw, wanted)
+    return error
+
+
+_KINDS = {str: "string", bool: "bool", int: "int64", float: "float64", list: "slice", dict: "map"}
+
+
+def _conversion(raw: Any, wanted: str) -> str:
+    """The same as the converter says it that strategic merge patches go through."""
+    kind = _KINDS[type(raw)]
+    if wanted.startswith("[]"):
+        return f"cannot restore slice from {kind}"
+    if wanted.startswith("map["):
+        return f"cannot restore map from {kind}"
+    if wanted.startswith("v1."):
+        return f"cannot restore struct from: {kind}"
+    if kind in ("int64", "float64") and wanted in ("string", "int32", "int64"):
+        return f"cannot convert {kind} to {wanted}"
+    return f"unrecognized type: {wanted}"
 
 
 def _number(raw: Any, code: str, owner: str, go_path: str) -> int | float:
@@ -160,9 +181,11 @@ def _number(raw: Any, code: str, owner: str, go_path: str) -> int | float:
     limit = _INT32 if code == "i" else _INT64
     if isinstance(raw, float) or not -limit <= raw < limit:
         shown = json.dumps(raw)
-        raise TypeMismatch(
+        error = TypeMismatch(
             f"json: cannot unmarshal number {shown} into Go struct field {owner}.{go_path} of type {_GO_NAMES[code]}"
         )
+        error.converted = _conversion(raw, _GO_NAMES[code])
+        raise error
     return raw
 
 
@@ -175,7 +198,7 @@ def _scalar(raw: Any, code: str, owner: str, go_path: str) -> Any:
         case "intorstr":
             if isinstance(raw, str):
                 return raw
-            if isinstance(raw, bool) or not isinstance(raw, int):
+            if isinstance(raw, bool) or not isinstance(raw, int | float):
                 raise _mismatch(raw, owner, go_path, "int32")
             return _number(raw, "i", owner, go_path)
         case "quantity":
@@ -293,6 +316,23 @@ def strict_errors(body: bytes, unknown: list[str]) -> list[str]:
     return out
 
 
+_OPERATION = frozenset({"op", "from", "path", "value"})
+
+
+def operation_errors(body: bytes) -> list[str]:
+    """What is doubled or unknown in the operations of a JSON patch."""
+    out: list[str] = []
+    for i, operation in enumerate(json.loads(body, object_pairs_hook=_Pairs)):
+        seen: set[str] = set()
+        for key, _ in operation:
+            if key in seen:
+                out.append(f'json patch duplicate field "[{i}].{key}"')
+            elif key not in _OPERATION:
+                out.append(f'json patch unknown field "[{i}].{key}"')
+            seen.add(key)
+    return out
+
+
 class _Pairs(list[tuple[str, Any]]):
     """A JSON object with all its keys."""
 
@@ -303,13 +343,15 @@ def _walk_pairs(value: Any, path: str, unknown: frozenset[str], out: list[str]) 
         seen: set[str] = set()
         for key, item in value:
             at = prefix + key
+            if at in unknown:
+                if key not in seen:
+                    out.append(f'unknown field "{at}"')
+                seen.add(key)
+                continue
             if key in seen:
                 out.append(f'duplicate field "{at}"')
             seen.add(key)
-            if at in unknown:
-                out.append(f'unknown field "{at}"')
-            else:
-                _walk_pairs(item, at, unknown, out)
+            _walk_pairs(item, at, unknown, out)
     elif isinstance(value, list):
         for i, item in enumerate(value):
             _walk_pairs(item, f"{path}[{i}]", unknown, out)

@@ -7,21 +7,22 @@ from typing import Any
 from fairway.apiserver import bodies, decode, errors, gotime
 from fairway.apiserver.context import Call
 from fairway.apiserver.context import decode as load
-from fairway.apiserver.kinds.base import Resource
-from fairway.apiserver.options import DeleteOptions, ListOptions, delete_options, queried_delete_options
-from fairway.apiserver.reading import prefix_of, selection
+from fairway.apiserver.options import DeleteOptions, delete_options, queried_delete_options
+from fairway.apiserver.reading import Page
 from fairway.apiserver.request import Json, Request
 from fairway.apiserver.schema import builtin
 from fairway.apiserver.writing import Written
 
 
-def options_of(request: Request, resource: Resource, *, many: bool = False) -> DeleteOptions:
+def options_of(request: Request) -> DeleteOptions:
     """DeleteOptions from the body, or else from the query."""
     if not request.body:
         return queried_delete_options(request)
     raw: Any = bodies.parse(request)
-    if not isinstance(raw, dict):
-        raise errors.bad_request("couldn't get version/kind; json parse error: expected an object")
+    if raw is None:
+        return delete_options({})
+    bodies.check_object(raw, "", request.body)
+    bodies.check_texts(raw, "", request.body)
     kind, api_version = raw.get("kind") or "DeleteOptions", raw.get("apiVersion") or ""
     if kind != "DeleteOptions":
         raise errors.bad_request(f'no kind "{kind}" is registered for version "{api_version or "meta.k8s.io/v1"}"')
@@ -29,8 +30,7 @@ def options_of(request: Request, resource: Resource, *, many: bool = False) -> D
     try:
         return delete_options(decode.Decoder().decode(document, builtin("meta.DeleteOptions")))
     except decode.TypeMismatch as error:
-        head = "" if many else f'DeleteOptions in version "{resource.version}" cannot be handled as a DeleteOptions: '
-        raise errors.bad_request(f"{head}{error}") from None
+        raise errors.bad_request(str(error)) from None
 
 
 def check_preconditions(call: Call, obj: Json, options: DeleteOptions, name: str) -> None:
@@ -188,16 +188,11 @@ def _set_finalizers(meta: Json, options: DeleteOptions) -> None:
         meta.pop("finalizers", None)
 
 
-def delete_collection(call: Call, options: DeleteOptions, listed: ListOptions, namespace: str) -> list[Json]:
-    """Delete all that a list would show; answers with what they were."""
+def delete_collection(call: Call, options: DeleteOptions, listed: Page) -> None:
+    """Delete all that a page of a list has."""
     resource = call.resource
-    chosen = selection(resource, listed)
-    out: list[Json] = []
-    for key, entry in call.store.entries(resource.key, prefix_of(resource, namespace)):
-        if not chosen.picks(entry.data):
-            continue
+    for key, entry in listed.entries:
         obj = load(entry.data)
-        out.append(resource.from_storage(obj) if resource.from_storage else obj)
         one = Call(call.server, call.request, resource, key.rpartition("/")[0], call.now, call.dry_run)
-        _delete(one, load(entry.data), options)
-    return out
+        check_preconditions(one, obj, options, obj["metadata"]["name"])
+        _delete(one, obj, options)

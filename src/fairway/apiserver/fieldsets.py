@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from fairway.apiserver.fielderrors import quote
+from fairway.apiserver.patches import go_map
 from fairway.apiserver.schema import Json, TypeNode
 
 Path = tuple[str, ...]
@@ -331,15 +333,19 @@ def _remove(value: Any, node: TypeNode, gone: _Gone) -> Any:
 
 
 def undeclared(value: Any, node: TypeNode, path: str = "") -> list[str]:
-    """What is wrong with the fields of a configuration: unknown ones, and list items with one key."""
+    """What is wrong with the form of a configuration: unknown fields, wrong types, list items with one key."""
+    if value is None:
+        return []
+    wrong = _wrong_type(value, node)
+    if wrong:
+        return [f"{path}: {wrong}"]
     if isinstance(value, dict) and node.code == "struct":
         out: list[str] = []
         for name, item in value.items():
             field = node.fields.get(name)
             if field is None and node.elem is None:
-                out.append(f"{path}.{name}: field not declared in schema")
-            else:
-                out += undeclared(item, field.type if field else node.elem or ANY, f"{path}.{name}")
+                return [*out, f"{path}.{name}: field not declared in schema"]  # the real one looks no further, either
+            out += undeclared(item, field.type if field else node.elem or ANY, f"{path}.{name}")
         return out
     if isinstance(value, dict) and node.code == "map" and node.elem is not None:
         return [p for k, v in value.items() for p in undeclared(v, node.elem, f"{path}.{k}")]
@@ -348,12 +354,44 @@ def undeclared(value: Any, node: TypeNode, path: str = "") -> list[str]:
     return []
 
 
+_GO_TYPES = {str: "string", bool: "bool", int: "int64", float: "float64", list: "[]interface {}"}
+_TEXTS = ("s", "y", "time", "microtime", "duration")
+
+
+def _wrong_type(value: Any, node: TypeNode) -> str:
+    """In the words of structured-merge-diff's validation."""
+    code = node.code
+    if code in ("struct", "map"):
+        return "" if isinstance(value, dict) else f"expected map, got &{{{go_map(value)}}}"
+    if code == "list":
+        return "" if isinstance(value, list) else f"expected list, got &{{{go_map(value)}}}"
+    if code in _TEXTS and not isinstance(value, str):
+        return f"expected string, got &value.valueUnstructured{{Value:{_go_literal(value)}}}"
+    if code in ("i", "l", "f") and (isinstance(value, bool) or not isinstance(value, int | float)):
+        return f"expected numeric (int or float), got {_GO_TYPES.get(type(value), 'map[string]interface {}')}"
+    if code == "b" and not isinstance(value, bool):
+        return f"expected boolean, got &{{{go_map(value)}}}"
+    return ""
+
+
+def _go_literal(value: Any) -> str:
+    """Go's %#v of a decoded JSON value."""
+    if isinstance(value, dict):
+        inner = ", ".join(f"{quote(k)}:{_go_literal(v)}" for k, v in sorted(value.items()))
+        return f"map[string]interface {{}}{{{inner}}}"
+    if isinstance(value, list):
+        return f"[]interface {{}}{{{', '.join(map(_go_literal, value))}}}"
+    return quote(value) if isinstance(value, str) else go_map(value)
+
+
 def _undeclared_items(items: list[Any], node: TypeNode, elem: TypeNode, path: str) -> list[str]:
     out: list[str] = []
     seen: set[str] = set()
     doubled: list[str] = []
     for i, item in enumerate(items):
         place = f"[{i}]"
+        if node.relation == "map" and not node.atomic and not isinstance(item, dict):
+            return [*out, f"{path}: element {i}: associative list with keys may not have non-map elements"]
         if node.relation in ("map", "set") and not node.atomic:
             step = item_step(node, item)
             place = show((step,))

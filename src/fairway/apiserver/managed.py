@@ -221,9 +221,27 @@ def _given_or_live(old: Json | None, new: Json, manager: Manager) -> Owners:
     given = (new.get("metadata") or {}).get("managedFields")
     if given is None or (manager.subresource and old is not None):
         return live
-    if not given or (len(given) == 1 and not any(given[0].values())):
+    if len(given) == 1 and not any(given[0].values()):
         return {}
-    return read(given) or live
+    return (read(given) if _is_sound(given) else {}) or live
+
+
+def _is_sound(entries: list[Json]) -> bool:
+    """Can a record that a client sends be read? A record that cannot is as good as none."""
+    return all(
+        e.get("operation") in ("Apply", "Update")
+        and e.get("apiVersion")
+        and e.get("fieldsType") == "FieldsV1"
+        and _has_sound_steps(e.get("fieldsV1") or {})
+        for e in entries
+    )
+
+
+def _has_sound_steps(tree: Json) -> bool:
+    return all(
+        (step == "." or step[:2] in ("f:", "k:", "v:", "i:")) and isinstance(below, dict) and _has_sound_steps(below)
+        for step, below in tree.items()
+    )
 
 
 def _taken(change: _Change, owners: Owners, manager: Manager, now: str, reset: tuple[Path, ...]) -> Owners:

@@ -47,6 +47,7 @@ def _manager_errors(manager: str) -> list[FieldError]:
 def default_manager(request: Request) -> str:
     """The first part of the client's name, when it gave no field manager."""
     agent = request.headers.get("user-agent", "")
+    agent = agent.encode("latin-1", "ignore").decode("utf-8", "replace")
     return "".join(c for c in agent.split("/", 1)[0][:128] if c.isprintable()) or "unknown"
 
 
@@ -83,11 +84,13 @@ class ListOptions(NamedTuple):
 
 
 def _integer(request: Request, name: str) -> int:
-    text = request.first(name)
-    if not text:
+    if name not in request.query:
         return 0
-    if not re.fullmatch(r"[+-]?\d{1,19}", text):
+    text = request.first(name)
+    if not re.fullmatch(r"[+-]?\d+", text):
         raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    if not -(1 << 63) <= int(text) < 1 << 63:
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": value out of range')
     return int(text)
 
 
@@ -105,6 +108,8 @@ def list_options(request: Request, *, watch: bool) -> ListOptions:
         float(_integer(request, "timeoutSeconds")),
         initial,
     )
+    if watch and initial is None and not options.match and options.version in ("", "0"):
+        options = options._replace(initial=True, match="NotOlderThan")  # what an old client means
     found = _list_errors(options)
     if found:
         raise errors.invalid("ListOptions", "meta.k8s.io", "", found)
@@ -149,8 +154,8 @@ def _watch_errors(options: ListOptions) -> list[FieldError]:
             )
             if options.match:
                 out.append(unsupported("resourceVersionMatch", options.match, ("NotOlderThan",)))
-        if options.token:
-            out.append(forbidden("continue", "continue is forbidden when sendInitialEvents is provided"))
+        elif options.token:
+            out.append(forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"))
     elif options.match:
         out.append(
             forbidden(
@@ -158,6 +163,8 @@ def _watch_errors(options: ListOptions) -> list[FieldError]:
                 "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
             )
         )
+        if options.match != "NotOlderThan":
+            out.append(unsupported("resourceVersionMatch", options.match, ("NotOlderThan",)))
     return out
 
 
@@ -174,7 +181,7 @@ class DeleteOptions(NamedTuple):
 def queried_delete_options(request: Request) -> DeleteOptions:
     """Of a request without a body: with one, the query does not count."""
     query = request.query
-    body: Json = {"dryRun": query.get("dryRun"), "propagationPolicy": request.first("propagationPolicy")}
+    body: Json = {"dryRun": query.get("dryRun"), "propagationPolicy": request.first("propagationPolicy") or None}
     if "gracePeriodSeconds" in query:
         body["gracePeriodSeconds"] = _integer(request, "gracePeriodSeconds")
     if "orphanDependents" in query:
@@ -185,13 +192,14 @@ def queried_delete_options(request: Request) -> DeleteOptions:
 def delete_options(body: Json) -> DeleteOptions:
     """Of a document; raises ApiError for what cannot be."""
     dry, grace = body.get("dryRun") or [], body.get("gracePeriodSeconds")
-    propagation, orphan = body.get("propagationPolicy") or "", body.get("orphanDependents")
+    given, orphan = body.get("propagationPolicy"), body.get("orphanDependents")
+    propagation = given or ""
     found: list[FieldError] = []
     if propagation and orphan is not None:
         found.append(
             invalid("propagationPolicy", propagation, "orphanDependents and deletionPropagation cannot be both set")
         )
-    if propagation and propagation not in ("Foreground", "Background", "Orphan"):
+    if given is not None and given not in ("Foreground", "Background", "Orphan"):
         found.append(unsupported("propagationPolicy", propagation, ("Foreground", "Background", "Orphan", "nil")))
     found += _dry_run_errors(dry)
     if found:

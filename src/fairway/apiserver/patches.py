@@ -213,27 +213,15 @@ def _merge_struct(original: Json, patch: Json, node: TypeNode | None) -> Json:
         if value is None:
             out.pop(key, None)
             continue
+        if f"{_ORDER}/{key}" in patch and isinstance(value, list):
+            _check_order(value, patch[f"{_ORDER}/{key}"], _child(node, key))
         if key not in out:  # nothing to merge with: keys are not asked for, doubles stay
             if not (isinstance(value, dict) and _DIRECTIVE in value):
                 out[key] = _taken(value)
             continue
         out[key] = _merge_value(out[key], value, _child(node, key))
-    _follow_directives(out, patch, node)
+    _direct(out, patch, node)
     return out
-
-
-def _follow_directives(out: Json, patch: Json, node: TypeNode | None) -> None:
-    """What is to go from lists of plain values, and the order of lists."""
-    for key, value in patch.items():
-        if key.startswith(_DELETE_PRIMITIVE + "/"):
-            name = key.split("/", 1)[1]
-            gone = _list_of(value, "primitive list")
-            out[name] = [v for v in out.get(name) or [] if v not in gone]
-        elif key.startswith(_ORDER + "/"):
-            name = key.split("/", 1)[1]
-            order = _list_of(value, "setElementOrder list")
-            if isinstance(out.get(name), list):
-                out[name] = _ordered(out[name], order, _child(node, name))
 
 
 def _taken(value: Any) -> Any:
@@ -244,6 +232,51 @@ def _taken(value: Any) -> Any:
     if isinstance(value, list):
         return [_taken(v) for v in value if not (isinstance(v, dict) and _DIRECTIVE in v)]
     return value
+
+
+def _direct(out: Json, patch: Json, node: TypeNode | None) -> None:
+    """What a patch says about whole lists, once they are merged."""
+    for key, value in patch.items():
+        name = key.partition("/")[2]
+        if key.startswith(_DELETE_PRIMITIVE + "/"):
+            if name in out and isinstance(value, list):
+                out[name] = [v for v in out[name] or [] if v not in value]
+        elif key.startswith(_ORDER + "/"):
+            _order(out, name, value, node)
+
+
+def _order(out: Json, name: str, order: Any, node: TypeNode | None) -> None:
+    """`$setElementOrder`, once the list is merged."""
+    if not isinstance(order, list):
+        raise PatchError(f"expected a []interface {{}}, but received a {decoded_kind(order)}", 500)
+    if node is not None and node.code == "struct" and name not in node.fields:
+        raise PatchError(f'unable to find api field in struct {node.name} for the json field "{name}"', 500)
+    if isinstance(out.get(name), list):
+        out[name] = _ordered(out[name], order, _child(node, name))
+
+
+def _check_order(patch: list[Any], order: Any, node: TypeNode | None) -> None:
+    """What a patch lists has to stand in the order that the patch sets."""
+    if not isinstance(order, list):
+        raise PatchError(f"expected a []interface {{}}, but received a {decoded_kind(order)}", 500)
+    key = node.merge_key if node is not None else ""
+
+    def name(item: Any) -> Any:
+        return item.get(key) if key and isinstance(item, dict) else item
+
+    wanted = iter([name(o) for o in order])
+    listed = [p for p in patch if not (isinstance(p, dict) and _DIRECTIVE in p)]
+    if not all(any(name(p) == w for w in wanted) for p in listed):
+        words = f"The order in patch list:\n{go_map(patch)}\n doesn't match {_ORDER} list:\n{go_map(order)}\n"
+        raise PatchError(words, 500)
+
+
+_KINDS = {str: "string", bool: "bool", int: "int64", float: "float64", list: "slice", dict: "map"}
+
+
+def decoded_kind(value: Any) -> str:
+    """Go's kind of a decoded JSON value."""
+    return _KINDS.get(type(value), "<nil>")
 
 
 def _retained(original: Json, patch: Json) -> Json:
@@ -280,6 +313,8 @@ def _merge_list(original: list[Any], patch: list[Any], node: TypeNode) -> list[A
         both = [*original, *(v for v in patch if v not in original)]
         return _interleave(both, list(dict.fromkeys(patch)), set(original), "")
     key = node.merge_key
+    if len({type(v) for v in (*original, *patch)}) > 1:
+        raise PatchError(f"list element types are not identical: [{go_map(original)} {go_map(patch)}]", 500)
     if not all(isinstance(p, dict) and not isinstance(p.get(key), list | dict) for p in patch):
         return patch  # of the wrong type, which decoding tells
     items = [dict(i) for i in original]
@@ -291,14 +326,16 @@ def _merge_list(original: list[Any], patch: list[Any], node: TypeNode) -> list[A
         if not isinstance(change, dict) or key not in change:
             raise PatchError(f"map: {go_map(change)} does not contain declared merge key: {key}", 500)
         found = next((i for i in items if i.get(key) == change[key]), None)
-        if change.get(_DIRECTIVE) == "delete":
+        directive = change.get(_DIRECTIVE)
+        if directive == "delete":
             items = [i for i in items if i.get(key) != change[key]]
             continue
-        merged = _merge_struct(found or {}, change, node.elem)
+        if directive not in (None, "merge"):
+            raise PatchError(f"unknown patch type: {directive} in map: {go_map(change)}", 500)
         if found is None:
-            items.append(merged)
+            items.append(change)
         else:
-            items[items.index(found)] = merged
+            items[items.index(found)] = _merge_struct(found, change, node.elem)
         named.append(change[key])
     first = sorted((i for i in items if i.get(key) in named), key=lambda i: named.index(i.get(key)))
     if len(first) == len(items):
@@ -351,13 +388,17 @@ def go_map(value: Any) -> str:
     return str(value)
 
 
-def go_ordered(value: Any, patch: Any) -> Any:
-    """A patched document with its keys as Go's patch library leaves them: sorted in every object that it opened."""
+def go_ordered(value: Any, patch: Any, node: TypeNode | None) -> Any:
+    """A patched document with its keys as Go writes them: sorted in what the patch looked into, else as declared."""
     if isinstance(patch, list):
-        return go_ordered(value, _opened(patch)) if all(isinstance(o, dict) for o in patch) else value
-    if not isinstance(value, dict) or not isinstance(patch, dict):
+        patch = _opened(patch) if all(isinstance(o, dict) for o in patch) else None
+    if not isinstance(value, dict):
         return value
-    return {k: go_ordered(value[k], patch[k]) if k in patch else value[k] for k in sorted(value)}
+    if not isinstance(patch, dict):
+        known = list(node.fields) if node is not None and node.code == "struct" else sorted(value)
+        names = [*(k for k in known if k in value), *sorted(value.keys() - known)]
+        return {k: go_ordered(value[k], None, _child(node, k)) for k in names}
+    return {k: go_ordered(value[k], patch.get(k), _child(node, k)) for k in sorted(value)}
 
 
 def _opened(operations: list[Json]) -> Json:

@@ -141,7 +141,7 @@ def check_version(text: str, current: int, verb: str) -> int | None:
         return None
     if not text.isdigit():
         word = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-        raise errors.bad_request(word) if verb == "list" else errors.plain_internal(word)
+        raise errors.bad_request(f"invalid resource version: {word}") if verb == "list" else errors.plain_internal(word)
     if int(text) > current and verb != "watch":
         raise errors.too_large_version(int(text), current)
     return int(text)
@@ -179,14 +179,16 @@ def _make_token(version: int, start: str) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-class _Page(NamedTuple):
+class Page(NamedTuple):
+    """What a list shows at once; `token` leads on, `remaining` says how many more there are, if that is known."""
+
     entries: list[tuple[str, Entry]]
     version: int
     token: str
     remaining: int | None
 
 
-def _page(call: Call, options: ListOptions, chosen: Selection, namespace: str) -> _Page:
+def page_of(call: Call, options: ListOptions, chosen: Selection, namespace: str) -> Page:
     store, resource = call.store, call.resource
     prefix = prefix_of(resource, namespace)
     if options.token:
@@ -202,7 +204,8 @@ def _page(call: Call, options: ListOptions, chosen: Selection, namespace: str) -
         entries = store.entries_at(version, resource.key, prefix, start)
     except TooOldError:
         raise _too_old(options, store.version, start[len(prefix) :]) from None
-    return _cut(entries, options.limit, version, chosen, prefix)
+    limit = 0 if options.version == "0" and options.match != "Exact" and not options.token else options.limit
+    return _cut(entries, limit, version, chosen, prefix)
 
 
 def _too_old(options: ListOptions, current: int, start: str) -> errors.ApiError:
@@ -218,25 +221,32 @@ def _too_old(options: ListOptions, current: int, start: str) -> errors.ApiError:
     return error
 
 
-def _cut(entries: list[tuple[str, Entry]], limit: int, version: int, chosen: Selection, prefix: str) -> _Page:
+def _cut(entries: list[tuple[str, Entry]], limit: int, version: int, chosen: Selection, prefix: str) -> Page:
     if limit <= 0 or (chosen.empty and len(entries) <= limit):
         kept = entries if chosen.empty else [e for e in entries if chosen.picks(e[1].data)]
-        return _Page(kept, version, "", None)
+        return Page(kept, version, "", None)
     kept = []
     for i, (key, entry) in enumerate(entries):
-        if not chosen.picks(entry.data):
+        if len(kept) < limit and not chosen.picks(entry.data):
             continue
-        if len(kept) == limit:
+        if len(kept) == limit:  # the next one may fit or not: that is the next page's to find out
+            if any(t.field == "metadata.name" and t.equal for t in chosen.fields):
+                break
             rest = len(entries) - i if chosen.empty else None
-            return _Page(kept, version, _make_token(version, key[len(prefix) :]), rest)
+            return Page(kept, version, _make_token(version, key[len(prefix) :]), rest)
         kept.append((key, entry))
-    return _Page(kept, version, "", None)
+    return Page(kept, version, "", None)
 
 
 def list_objects(call: Call, options: ListOptions, shape: Shape, namespace: str, name: str = "") -> Response:
     resource = call.resource
     check_many(resource, shape)
-    page = _page(call, options, selection(resource, options), namespace)
+    return show_page(call, page_of(call, options, selection(resource, options), namespace), shape)
+
+
+def show_page(call: Call, page: Page, shape: Shape) -> Response:
+    """A page as the client wants it."""
+    resource = call.resource
     meta: Json = {"resourceVersion": str(page.version)}
     if page.token:
         meta["continue"] = page.token

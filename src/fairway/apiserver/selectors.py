@@ -125,7 +125,7 @@ def _requirement(lexer: _Lexer) -> Requirement:
     kind, key = lexer.take(True)
     if kind != "id":
         raise SelectorError(f"found '{key}', expected: identifier")
-    _check(qualified_name_errors("key", key))
+    _check(qualified_name_errors("<nil>", key))  # the path that the real server leaves out
     if operator or lexer.peek()[0] in ("end", ","):
         return Requirement(key, operator or "exists", frozenset())
     kind, word = lexer.take()
@@ -199,11 +199,20 @@ def parse_fields(text: str) -> FieldSelector:
         match = re.fullmatch(r"((?:[^\\=!]|\\.|!(?!=))*?)(!=|==|=)(.*)", part, re.DOTALL)
         if match is None:
             raise SelectorError(f"invalid selector: '{text}'; can't understand '{part}'")
-        value = re.sub(r"\\([\\,=])", r"\1", match[3])
-        if re.search(r"(?<!\\)=", match[3]):
-            raise SelectorError(f"invalid field selector: {match[3]}")
-        out.append(FieldTerm(match[1], value, match[2] != "!="))
+        out.append(FieldTerm(match[1], _unescaped(match[3]), match[2] != "!="))
     return tuple(out)
+
+
+def _unescaped(value: str) -> str:
+    out, at = "", 0
+    while at < len(value):
+        pair = value[at : at + 2]
+        if pair[0] == "\\" and pair[1:] not in ("\\", ",", "="):
+            raise SelectorError(f"invalid field selector: invalid escape sequence: {pair}")
+        if pair[0] == "=":
+            raise SelectorError(f"invalid field selector: unescaped character in value: {ord('=')}")
+        out, at = out + pair[-1 if pair[0] == "\\" else 0], at + (2 if pair[0] == "\\" else 1)
+    return out
 
 
 def fields_match(selector: FieldSelector, value_of: Callable[[str], str]) -> bool:

@@ -138,7 +138,7 @@ def watch(call: Call, options: ListOptions, shape: Shape, namespace: str, name: 
     watcher = Watcher(call, chosen, shape, prefix, call.key(name) if name else "")
     version = check_version(options.version, call.store.version, "watch")
     if options.initial:
-        _initial(watcher, call, options, version or 0)
+        _initial(watcher, call, options, version or 0, name)
     elif version:
         try:
             for change in call.store.since(version):
@@ -169,10 +169,10 @@ def _send_state(watcher: Watcher, call: Call, prefix: str, name: str) -> None:
             watcher.add(b"ADDED", entry.data)
 
 
-def _initial(watcher: Watcher, call: Call, options: ListOptions, version: int) -> None:
+def _initial(watcher: Watcher, call: Call, options: ListOptions, version: int, name: str) -> None:
     """WatchList (KEP-3157): the state, then a bookmark that says so."""
     if version > call.store.version:
         raise errors.too_large_version(version, call.store.version)
-    _send_state(watcher, call, prefix_of(call.resource, call.namespace), "")
+    _send_state(watcher, call, prefix_of(call.resource, call.namespace), name)
     if options.bookmarks:
         watcher.add_bookmark(call.store.published, initial_end=True)

@@ -22,6 +22,7 @@ _PATCH_TYPES = (
 )
 
 
+_MOST_OPERATIONS = 10000
 _NOT_YET = ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 REJECTED = "the server rejected our request due to an error in our request"
 
@@ -383,6 +384,9 @@ def _changed(full: Json, document: Any, media: str, resource: Resource) -> Json:
                 raise errors.bad_request(
                     f"error decoding patch: json: cannot unmarshal {shown} into Go value of type []handlers.jsonPatchOp"
                 )
+            if len(document) > _MOST_OPERATIONS:
+                words = f"The allowed maximum operations in a JSON patch is {_MOST_OPERATIONS}, got {len(document)}"
+                raise errors.ApiError(413, "RequestEntityTooLarge", f"Request entity too large: {words}")
             return patches.json_patch(full, document)
         if not isinstance(document, dict):
             shown = decode.json_name(document)
@@ -405,29 +409,36 @@ def _decode_patched(call: Call, changed: Json, document: Any, media: str, update
     """The patched document as an object; what is wrong with it is told about `patch`."""
     resource = call.resource
     strategic = "strategic" in media
-    shown = patches.go_map(document) if strategic else encode(patches.go_ordered(changed, document)).decode()
+
+    def shown() -> str:
+        if strategic:
+            return patches.go_map(document)
+        return encode(patches.go_ordered(changed, document, resource.type)).decode()
+
     kind, api_version = changed.get("kind"), changed.get("apiVersion")
     if not strategic and (kind, api_version) != (resource.kind, resource.api_version):
         try:
             bodies.check_kind(changed, resource)
         except errors.ApiError as error:
             words = error.message.split(": ", 1)[-1]
-            raise errors.invalid("", "", "", [invalid("patch", shown, words)]) from None
-    strict = bodies.Strict(update.options.validation)
+            raise errors.invalid("", "", "", [invalid("patch", shown(), words)]) from None
+    strict = bodies.Strict(update.options.validation, converts=strategic)
     try:
         obj = bodies.typed(changed, resource, strict, b"")
     except errors.ApiError as error:
         words = error.message.split(": ", 1)[1]
-        raise errors.invalid("", "", "", [invalid("patch", shown, words)]) from None
-    if call.request.body and strict.validation != "Ignore" and media != "application/json-patch+json":
+        raise errors.invalid("", "", "", [invalid("patch", shown(), words)]) from None
+    if call.request.body and strict.validation != "Ignore":
         strict.found = _doubled(call.request.body, document) + strict.found
     if strict.found and strict.validation == "Strict":
         words = f"strict decoding error: {', '.join(strict.found)}"
-        raise errors.invalid("", "", "", [invalid("patch", shown, words)])
+        raise errors.invalid("", "", "", [invalid("patch", shown(), words)])
     strict.finish(call.request, "")
     resource.strategy.default(obj)
     return obj
 
 
 def _doubled(body: bytes, document: Any) -> list[str]:
+    if isinstance(document, list):
+        return decode.operation_errors(body)
     return decode.strict_errors(body, []) if body.count(b'":') != decode.count_keys(document) else []

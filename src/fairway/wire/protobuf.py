@@ -35,7 +35,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if at >= len(data) or shift > 63:
-            raise ProtobufError("proto: truncated or overlong number")
+            raise ProtobufError("unexpected EOF")
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
@@ -58,7 +58,7 @@ def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         if wire == 2:
             size, at = _varint(data, at)
         if size is None or at + size > len(data):
-            raise ProtobufError("proto: wrong wire type or truncated field")
+            raise ProtobufError("unexpected EOF")
         raw = data[at : at + size]
         at += size
         yield number, raw if wire == 2 else int.from_bytes(raw, "little")

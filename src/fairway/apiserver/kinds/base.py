@@ -230,7 +230,7 @@ def _owner_errors(owners: list[Json]) -> list[FieldError]:
     controller = ""
     for ref in owners:
         api_version = ref.get("apiVersion", "")
-        if not api_version or api_version.endswith("/"):
+        if not api_version or api_version.endswith("/") or api_version.count("/") > 1:
             out.append(invalid(f"{path}.apiVersion", api_version, "version must not be empty"))
         out += [
             invalid(f"{path}.{n}", ref.get(n, ""), "must not be empty")
@@ -259,7 +259,7 @@ def _finalizer_errors(finalizers: list[str], *, standard: bool) -> list[FieldErr
     out: list[FieldError] = []
     for name in finalizers:
         out += [invalid("metadata.finalizers", name, m) for m in names.qualified_name_messages(name)]
-    if not out and standard:
+    if standard:
         out += _standard_finalizer_errors(finalizers)
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         words = "finalizer orphan and foregroundDeletion cannot be both set"
