@@ -30,6 +30,7 @@ peer("etcd")
 KINDS: dict[str, Any] = json.loads(Path(__file__).with_name("api_kinds.json").read_text())
 CIDRS = "172.30.0.0/16,fd00:172:30::/112"
 SAMPLE = 100
+AT_ONCE = {"gracePeriodSeconds": "0", "propagationPolicy": "Background"}
 
 # (kind, field): what differs on purpose, or is a quirk of the real server that helps nobody.
 NOT_ASKED = (
@@ -83,7 +84,7 @@ def told(found: list[Difference]) -> str:
 def test_an_odd_field_is_answered_alike_when_an_object_is_made(pair: Pair, kind: str) -> None:
     row = KINDS[kind]
     one = f"{row['path']}/{row['object']['metadata']['name']}"
-    gone = Step("DELETE", one, query={"gracePeriodSeconds": "0"})
+    gone = Step("DELETE", one, query=AT_ONCE)
     steps = [step for odd in sample(kind, row["object"]) for step in (Step("POST", row["path"], odd.obj), gone)]
 
     # Addresses are compared by order of appearance: not so many at once that one comes twice by chance.
@@ -95,7 +96,7 @@ def test_an_odd_field_is_answered_alike_when_an_object_is_made(pair: Pair, kind:
 def test_an_odd_field_is_answered_alike_when_an_object_is_changed(pair: Pair, kind: str) -> None:
     row = KINDS[kind]
     one = f"{row['path']}/{row['object']['metadata']['name']}"
-    gone = Step("DELETE", one, query={"gracePeriodSeconds": "0"})
+    gone = Step("DELETE", one, query=AT_ONCE)
     changes = [Step("PUT", one, odd.obj) for odd in sample(kind, row["object"])]
 
     assert told(pair.play(f"changed-{kind}", [Step("POST", row["path"], row["object"]), *changes, gone])) == ""

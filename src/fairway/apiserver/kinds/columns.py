@@ -267,7 +267,7 @@ def _seen(obj: Json, now: float, *, first: bool) -> str:
     begin = gotime.age(event.get("firstTimestamp") or event.get("eventTime"), now)
     if first:
         return begin
-    if event.get("series"):
+    if event.get("series") is not None:
         return gotime.age(event["series"].get("lastObservedTime"), now)
     return gotime.age(event["lastTimestamp"], now) if event.get("lastTimestamp") else begin
 
@@ -286,7 +286,8 @@ def _event(name: str) -> Callable[[Json, float], Any]:
 
 def _target(obj: Json, _now: float) -> str:
     about = _core(obj).get("involvedObject") or {}
-    return f"{about.get('kind', '').lower()}/{about.get('name') or '*'}"
+    kind = str(about.get("kind", "")).lower()
+    return f"{kind}/{about['name']}" if about.get("name") else kind
 
 
 def _source(obj: Json, _now: float) -> str:
@@ -299,7 +300,9 @@ def _source(obj: Json, _now: float) -> str:
 
 def _event_count(obj: Json, _now: float) -> int:
     event = _core(obj)
-    return int((event.get("series") or {}).get("count") or event.get("count") or 1)
+    if event.get("series") is not None:
+        return int(event["series"].get("count", 0))
+    return int(event.get("count") or 1)
 
 
 EVENT = (
