@@ -55,8 +55,7 @@ def applied(call: Call, old: Json | None, config: Json, update: Update) -> Json:
     obj = bodies.typed(result.obj, resource, bodies.Strict("Ignore", nulls=True), b"")
     resource.strategy.default(obj)
     managed.record(obj, result.entries)
-    if obj["metadata"].setdefault("name", update.name) != update.name:
-        check_name(obj, update.name)
+    check_name(obj, update.name)
     check_namespace(call, obj)
     if given:
         obj["metadata"]["resourceVersion"] = given
@@ -79,24 +78,20 @@ def _check_doubled(call: Call, validation: str) -> None:
 
 
 def configuration(call: Call, update: Update) -> Json:
-    """The body of an apply, checked: its kind, name and fields."""
+    """The body of an apply, checked: its kind and fields; its name may be left to the object that it is merged into."""
     resource, request = call.resource, call.request
     raw = _document(request.body)
     api_version, kind = (v if isinstance(v, str) else "" for v in (raw.get("apiVersion"), raw.get("kind")))
     if (api_version, kind) != (resource.api_version, resource.kind):
         raise errors.bad_request(f"invalid object type: {bodies.go_kind(api_version, kind)}")
     metadata = raw.get("metadata")
-    if not isinstance(metadata, dict):
-        metadata = {} if raw.get("metadata") is None else {"name": "?"}
-    if not metadata.get("name"):
-        check_name({"metadata": {}}, update.name)
-    if metadata.get("managedFields") is not None:
+    if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
         raise errors.bad_request("metadata.managedFields must be nil")
     config = {k: v for k, v in raw.items() if k not in ("kind", "apiVersion")}
     told = mistyped(config, resource.type) if resource.custom else []
     told = told or fieldsets.undeclared(config, resource.type)
     if told:
-        named = raw["metadata"] if isinstance(raw["metadata"], dict) else {}
+        named = metadata if isinstance(metadata, dict) else {}
         namespace, name = (v if isinstance(v, str) else "" for v in (named.get("namespace"), named.get("name")))
         where = f"({namespace}/{name}; {bodies.go_kind(resource.api_version, resource.kind)})"
         listed = told[0] if len(told) == 1 else "errors:\n" + "\n".join(f"  {w}" for w in told)
