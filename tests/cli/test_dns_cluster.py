@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import ssl
 import threading
 import time
 import urllib.error
@@ -16,6 +17,7 @@ import dns.message
 import dns.rcode
 import pytest
 
+from certificates import Authority
 from dns_process import DnsProcess, eventually, serving
 from dns_scenarios import OBJECTS, service
 from dns_upstream import free_port
@@ -92,6 +94,30 @@ def kubeconfig(folder: Path, api: FakeApi) -> Path:
         json.dumps({"clusters": clusters, "contexts": contexts, "users": users, "current-context": "nowhere"})
     )
     return path
+
+
+def test_the_api_is_asked_over_tls_with_a_certificate_of_ones_own(tmp_path: Path) -> None:
+    authority = Authority()
+    server, client = authority.server("127.0.0.1"), authority.client("coredns")
+    files = {
+        "ca.pem": authority.pem,
+        "server.pem": server.certificate,
+        "server.key": server.key,
+        "client.pem": client.certificate,
+        "client.key": client.key,
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "ca.pem"))
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    with FakeApi(tls=context) as api:
+        for collection, objects in OBJECTS.items():
+            api.put_many(collection, objects)
+        paths = " ".join(str(tmp_path / name) for name in ("client.pem", "client.key", "ca.pem"))
+        options = f"endpoint {api.url}\ntls {paths}\nstartup_timeout 20s"
+        with serving(tmp_path / "dns", corefile(free_port(), options)) as running:
+            assert running.texts(WEB) == ["10.96.0.2"]
 
 
 class Load:
