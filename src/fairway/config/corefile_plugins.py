@@ -66,14 +66,6 @@ def kubernetes(directive: Directive, zones: Zones) -> KubernetesSettings:
         line.choice(line.count(1)[0], ("empty_service",))
         put(ignore_empty_service=True)
 
-    def unused(line: Line) -> None:
-        # Nothing is held back here: the watches need four requests. The value is checked, so that it works there too.
-        text = line.count(1)[0]
-        if line.name == "apiserver_qps":
-            line.decimal(text)
-        else:
-            line.number(text)
-
     line.each(
         {
             "endpoint": lambda li: put(endpoint=li.count(1, MANY)[0]),
@@ -91,9 +83,10 @@ def kubernetes(directive: Directive, zones: Zones) -> KubernetesSettings:
             "multicluster": lambda li: put(multicluster=li.zones(li.count(1, MANY))),
             "zonal": lambda li: put(zonal=not li.count(0)),
             "startup_timeout": lambda li: put(startup_timeout=li.duration(li.count(1)[0])),
-            "apiserver_qps": unused,
-            "apiserver_burst": unused,
-            "apiserver_max_inflight": unused,
+            # Nothing is held back here: the watches need four requests. What stands there is checked all the same.
+            "apiserver_qps": lambda li: li.ignore(li.decimal(li.count(1)[0])),
+            "apiserver_burst": lambda li: li.ignore(li.number(li.count(1)[0])),
+            "apiserver_max_inflight": lambda li: li.ignore(li.number(li.count(1)[0])),
         }
     )
     return _checked_kubernetes(line, found)

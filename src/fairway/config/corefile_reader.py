@@ -40,6 +40,9 @@ class Line:
             self.fail(f"takes {wanted} arguments, not {len(self.args)}: {' '.join(self.args) or 'none'}")
         return self.args
 
+    def ignore(self, _value: object) -> None:
+        """What is read for its mistakes alone."""
+
     def flag(self) -> None:
         """A word that stands for itself."""
         self.count(0)
