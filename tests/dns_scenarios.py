@@ -276,6 +276,12 @@ FORWARD = [
     Scenario("local", forwarding(PLAIN, before="local"), [
         "localhost", "x.localhost", "localhost.up.test", "localhost.x.y", "127.in-addr.arpa", "1.0.0.127.in-addr.arpa", "0.in-addr.arpa",
         "255.in-addr.arpa", "5.0.0.127.in-addr.arpa", "1.255.in-addr.arpa", "www.up.test"]),
+    Scenario("chaos", forwarding(PLAIN, before="chaos fairway-test b a") + "hostname.bind:$PORT {\n chaos\n}\n", (), (), [
+        Question(name, kind, tcp, edns, rclass) for name in ("version.bind", "Version.Server", "authors.bind", "hostname.bind", "id.server",
+                                                            "www.up.test", "x.hostname.bind")
+        for kind in ("TXT", "A") for rclass in ("CH", "IN") for tcp in (False, True) for edns in (None, {"size": 1232})]),
+    Scenario("chaos without a forward", ".:$PORT {\n chaos v\n}\n", (), (), [
+        Question(name, "TXT", rclass=rclass) for name in ("version.bind", "other.bind") for rclass in ("CH", "IN", "HS")]),
     Scenario("local without prefix", forwarding(PLAIN, before="local {\n localhost_prefix off\n}"), [
         "localhost", "x.localhost", "localhost.up.test", "localhost.x.y", "1.0.0.127.in-addr.arpa"]),
     Scenario("acl", forwarding(PLAIN, before="acl {\n allow type A net 127.0.0.1\n block type AAAA\n filter type MX net 127.0.0.0/8\n"
@@ -362,6 +368,8 @@ FILES = [
              [Question("zone.test", kind, tcp) for kind in ("AXFR", "IXFR") for tcp in (False, True)], files={"db": ZONE_FILE}),
     Scenario("a file within another's zone", forwarding("file $FOLDER/db zone.test\nfile $FOLDER/inner www.zone.test wild.zone.test"),
              FILE_NAMES, FILE_KINDS, files={"db": ZONE_FILE, "inner": "@ 60 SOA ns a 1 2 3 4 5\n@ 60 NS ns\na 60 A 10.7.9.9\n"}),
+    Scenario("weights", forwarding("file $FOLDER/db zone.test", before="loadbalance weighted $FOLDER/weights {\n reload 0s\n}"), FILE_NAMES,
+             FILE_KINDS, files={"db": ZONE_FILE, "weights": "www.zone.test\n10.7.0.3 5\n10.7.0.4 1\n"}),
     Scenario("a zone file that is not there", forwarding("file $FOLDER/gone zone.test"), FILE_NAMES[:4], ("A", "SOA", "ANY")),
     Scenario("transfers by the longest zone", forwarding("file $FOLDER/db zone.test\ntransfer . {\n to 10.0.0.1\n}\n"
              "transfer zone.test {\n to 127.0.0.1:5353 10.0.0.1\n source 127.0.0.1\n}"), (), (),

@@ -122,7 +122,9 @@ class MemoryServer:
         self.chains: list[Chain] = [
             build_chain(s, self.world, lambda _settings: self.state) for s in self.settings.servers
         ]
-        blocks = [Block(zone, c.first, to_text(zone)) for c in self.chains for zone in c.settings.zones]
+        blocks = [
+            Block(zone, c.first, to_text(zone), c.takes_classes) for c in self.chains for zone in c.settings.zones
+        ]
         self.server = Server("dns://:53", blocks, now=self.world.now)
         for chain in self.chains:
             for settings, plugin in chain.kubernetes:

@@ -167,6 +167,20 @@ def test_the_first_log_rule_of_a_zone_decides() -> None:
     assert server.world.lines == ["1 nothing.b.test.", "2 c.test."]
 
 
+def test_who_answers_is_said_in_class_ch_alone() -> None:
+    server = server_of("chaos v1 b a\nforward . 192.0.2.53")
+    said = {
+        name: sorted(texts(ask(server, name, "TXT", qclass="CH")))
+        for name in ("version.bind", "hostname.bind", "authors.bind")
+    }
+    assert said == {
+        "version.bind": ['version.bind. TXT "v1"'],
+        "hostname.bind": ['hostname.bind. TXT "node-a"'],
+        "authors.bind": ['authors.bind. TXT "a"', 'authors.bind. TXT "b"'],
+    }
+    assert ask(server, "version.bind", "TXT").rcode() == dns.rcode.NXDOMAIN
+
+
 def test_hosts_know_wildcards_and_fail_for_what_is_not_listed() -> None:
     server = server_of("hosts {\n10.9.9.9 *.wild.test\nfd00::9 a.wild.test\n}")
     assert texts(ask(server, "x.wild.test")) == ["x.wild.test. A 10.9.9.9"]

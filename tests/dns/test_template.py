@@ -60,6 +60,7 @@ def test_expands(text: str, expected: str) -> None:
         ("{{ nonsense .Name }}", "'nonsense' is not known"),
         ("{{ (.Name }}", "without"),
         ("{{ }}", "empty action"),
+        ("{{ 'ab' }}", "is not one character"),
     ],
 )
 def test_what_is_not_known_is_said_when_it_is_read(text: str, problem: str) -> None:

@@ -18,6 +18,7 @@ from fairway.config.corefile_settings import (
     AnySettings,
     AutopathSettings,
     BufsizeSettings,
+    ChaosSettings,
     ErrorsSettings,
     ExternalSettings,
     FileSettings,
@@ -362,6 +363,14 @@ def nsid(directive: Directive, _zones: Zones) -> NsidSettings:
     return NsidSettings(" ".join(directive.args) if directive.args else None)
 
 
+def chaos(directive: Directive, _zones: Zones) -> ChaosSettings:
+    line = Line(directive)
+    line.no_block()
+    version, *authors = line.args or ("",)
+    found = ChaosSettings(version) if version else ChaosSettings()
+    return replace(found, authors=tuple(sorted(set(authors)))) if authors else found
+
+
 def bufsize(directive: Directive, _zones: Zones) -> BufsizeSettings:
     line = Line(directive)
     line.no_block()
@@ -385,6 +394,7 @@ PLAIN: dict[str, Parser] = {
     "autopath": autopath,
     "bufsize": bufsize,
     "cache": cache,
+    "chaos": chaos,
     "errors": errors,
     "file": file,
     "health": health,

@@ -29,7 +29,7 @@ from fairway.values.errors import ConfigError, InvalidValueError
 
 PARSERS = PLAIN | RULES
 ORDER = (
-    "reload", "nsid", "bufsize", "ready", "health", "prometheus", "errors", "log", "local", "dns64", "any",
+    "reload", "nsid", "bufsize", "ready", "health", "prometheus", "errors", "log", "local", "dns64", "any", "chaos",
     "loadbalance", "rewrite", "autopath", "acl", "cache", "minimal", "template", "transfer", "hosts", "k8s_external",
     "kubernetes", "file", "loop", "forward", "whoami",
 )  # fmt: skip

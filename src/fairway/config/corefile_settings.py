@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fairway import __version__
 from fairway.values.domain import ROOT, Name
 
 RESOLV_CONF = "/etc/resolv.conf"
@@ -389,6 +390,14 @@ class NsidSettings:
     """None takes the host's name."""
 
     data: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosSettings:
+    """What `version.bind` and its like say of the server (class CH)."""
+
+    version: str = f"fairway-{__version__}"
+    authors: tuple[str, ...] = ("The Fairway authors",)
 
 
 @dataclass(frozen=True, slots=True)

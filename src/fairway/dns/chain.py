@@ -27,6 +27,7 @@ from fairway.dns.rewrite import Rewrite, known_options
 from fairway.dns.small import (
     Acl,
     Bufsize,
+    Chaos,
     Dns64,
     Local,
     Minimal,
@@ -116,7 +117,7 @@ class Chain:
     @property
     def takes_classes(self) -> bool:
         """Questions of other classes than IN reach the plugins."""
-        return bool(self.forwards)
+        return bool(self.forwards) or any(isinstance(p, config.ChaosSettings) for p in self.settings.plugins)
 
     @property
     def options(self) -> frozenset[int]:
@@ -217,6 +218,8 @@ class _Builder:
                 return AnyPlugin(following)
             case config.BufsizeSettings():
                 return Bufsize(settings.size, following)
+            case config.ChaosSettings():
+                return Chaos(settings, self.world, following)
             case config.NsidSettings():
                 return Nsid((settings.data or self.world.hostname).encode(), following)
             case config.MinimalSettings():

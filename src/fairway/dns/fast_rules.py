@@ -22,10 +22,11 @@ _HARMLESS = (
     config.PrometheusSettings,
     config.ErrorsSettings,
     config.AnySettings,
+    config.ChaosSettings,
     config.NsidSettings,
     config.TransferSettings,
 )
-"""They answer or change only what the fast path leaves alone: other types, options, other ports."""
+"""They answer or change only what the fast path leaves alone: other types and classes, options, other ports."""
 
 
 class FastRules(NamedTuple):

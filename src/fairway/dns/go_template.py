@@ -219,7 +219,8 @@ class GoTemplate:
             case "raw":
                 return token.text[1:-1]
             case "char":
-                return ord(re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), token.text[1:-1]))
+                character = re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), token.text[1:-1])
+                return ord(character) if len(character) == 1 else self._fail(f"{token.text} is not one character")
             case "number":
                 return _number(token.text)
             case "variable":

@@ -8,8 +8,10 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
-from fairway.config.corefile_settings import AclRule, AclSettings, Dns64Settings, LocalSettings
+from fairway.config.corefile_settings import AclRule, AclSettings, ChaosSettings, Dns64Settings, LocalSettings
+from fairway.dns.loadbalance import shuffled
 from fairway.dns.metrics import Count
 from fairway.dns.model import Handler, Reply, Request, Transport
 from fairway.dns.networks import is_within, network_of
@@ -17,14 +19,15 @@ from fairway.dns.server import DROP
 from fairway.values.domain import (
     IN_ADDR_ARPA,
     ROOT,
+    Name,
     from_labels,
     from_text,
     is_subdomain,
     longest_zone,
     to_text,
 )
-from fairway.values.rrtypes import CLASS_IN, Rcode, RRType
-from fairway.wire.dns_message import Record, soa_rdata, srv_rdata
+from fairway.values.rrtypes import CLASS_CH, CLASS_IN, Rcode, RRType
+from fairway.wire.dns_message import Record, soa_rdata, srv_rdata, txt_rdata
 
 NSID = 3
 
@@ -190,6 +193,43 @@ class Local:
 
 def _local_soa() -> bytes:
     return soa_rdata(LOCALHOST, from_labels([b"root"], LOCALHOST), (1, 0, 0, 0, LOCAL_TTL))
+
+
+class Machine(Protocol):
+    """Where the server runs."""
+
+    @property
+    def hostname(self) -> str: ...
+
+    def random(self) -> float: ...
+
+
+_VERSION_NAMES = frozenset({from_text("version.bind"), from_text("version.server")})
+_HOST_NAMES = frozenset({from_text("hostname.bind"), from_text("id.server")})
+_AUTHORS_NAME = from_text("authors.bind")
+
+
+class Chaos:
+    """Says which program answers, on which host, and who made it, to TXT questions of class CH."""
+
+    def __init__(self, settings: ChaosSettings, machine: Machine, following: Handler) -> None:
+        self.settings = settings
+        self._machine = machine
+        self.following = following
+
+    async def serve(self, request: Request) -> Reply:
+        texts = self._texts(request.key) if (request.rclass, request.type) == (CLASS_CH, RRType.TXT) else None
+        if texts is None:
+            return await self.following.serve(request)
+        answer = [Record(request.name, RRType.TXT, 0, txt_rdata(t.encode()[:255]), CLASS_CH) for t in texts]
+        return Reply(answer=answer, source="chaos")
+
+    def _texts(self, key: Name) -> list[str] | None:
+        if key in _VERSION_NAMES:
+            return [self.settings.version]
+        if key in _HOST_NAMES:
+            return [self._machine.hostname]
+        return shuffled(list(self.settings.authors), self._machine.random) if key == _AUTHORS_NAME else None
 
 
 class Whoami:
