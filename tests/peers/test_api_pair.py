@@ -45,8 +45,6 @@ KNOWN = (
     # The new Event is checked by old rules in an order of their own; addresses have no generated names.
     (r"(minimal|apply)/events-new", r""),
     (r"minimal/ipaddresses", r""),
-    # Scales have no record of owners here.
-    (r"scale/", r""),
     (r"verbs/endpoints", r"warnings"),
     (r"verbs/", r"(message|causes)"),
 )

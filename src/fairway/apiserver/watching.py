@@ -16,8 +16,8 @@ from fairway.apiserver.reading import Selection, check_version, event_renderer, 
 from fairway.apiserver.request import WatchStream
 from fairway.apiserver.store import Change, Store, TooOldError
 
-# Lines that a client may be behind before it is cut.
-MOST_BEHIND = 20_000
+# Lines, and bytes of them, that a client may be behind before it is cut.
+MOST_BEHIND, MOST_BYTES_BEHIND = 20_000, 48 << 20
 # The server ends watches that name no timeout after half an hour to an hour, as the real one.
 DEFAULT_TIMEOUT = 1800.0
 
@@ -32,6 +32,7 @@ class Watcher:
         self._prefix, self._key = prefix, key
         self._render = event_renderer(call, shape)
         self._lines: deque[bytes] = deque()
+        self._waiting = 0  # bytes
         self._wake: Callable[[], None] | None = None
         self._first = True
         self._bookmarks = False
@@ -48,6 +49,7 @@ class Watcher:
         body = self._render(data, self._first)
         self._first = False
         self._lines.append(b'{"type":"' + kind + b'","object":' + body + b"}\n")
+        self._waiting += len(body)
 
     def add_bookmark(self, version: int, *, initial_end: bool = False) -> None:
         meta = {"resourceVersion": str(version)}
@@ -74,6 +76,7 @@ class Watcher:
         """Everything that waits to be sent."""
         out = b"".join(self._lines)
         self._lines.clear()
+        self._waiting = 0
         return out
 
     def attach(self, wake: Callable[[], None]) -> None:
@@ -99,7 +102,7 @@ class Watcher:
         before = len(self._lines)
         for change in changes:
             self.offer(change)
-        if len(self._lines) > MOST_BEHIND:
+        if len(self._lines) > MOST_BEHIND or self._waiting > MOST_BYTES_BEHIND:
             self._lines.clear()
             self.add_error(errors.expired("too old resource version: the client fell too far behind"))
             self.close()

@@ -135,6 +135,65 @@ def test_client_that_does_not_read_hinders_nobody(server: ApiProcess) -> None:
     reader.close()
 
 
+def test_client_that_stops_reading_its_watch_is_cut(server: ApiProcess) -> None:
+    """What it is behind by is kept up to a limit; then its connection ends, and whoever reads has heard everything."""
+    _, listed = server.call("GET", MAPS)
+    stuck, unread = open_watch(server, listed["metadata"]["resourceVersion"])
+    reader, response = open_watch(server, listed["metadata"]["resourceVersion"])
+    connection = server.connect()
+    large = {"data": {"k": "x" * 1_000_000}}
+    for number in range(90):
+        code, _ = server.call("POST", MAPS, {**config_map(f"m-{number}"), **large}, connection)
+        assert code == 201
+        assert read_event(response)["object"]["metadata"]["name"] == f"m-{number}"
+
+    with pytest.raises((http.client.IncompleteRead, OSError)) as ended:
+        unread.read()
+
+    assert not isinstance(ended.value, TimeoutError)
+    stuck.close()
+    reader.close()
+
+
+def damaged(server: ApiProcess) -> bytes:
+    """Stop a server and spoil its database in the middle; returns what then lies there."""
+    for number in range(50):
+        server.call("POST", MAPS, {**config_map(f"m-{number}"), "data": {"k": "x" * 10_000}})
+    server.stop()
+    database = server.folder / "data" / "fairway.db"
+    content = bytearray(database.read_bytes())
+    for page in range(4096, len(content), 4096):
+        content[page : page + 200] = b"\xff" * 200
+    database.write_bytes(content)
+    return bytes(content)
+
+
+def test_damaged_database_is_said_so_and_kept_aside(server: ApiProcess) -> None:
+    content = damaged(server)
+
+    with pytest.raises(RuntimeError, match=r"fairway\.db: the database is corrupt .*kept as .*fairway\.db\.corrupt-0"):
+        server.restart()
+
+    assert (server.folder / "data" / "fairway.db.corrupt-0").read_bytes() == content
+    server.restart()  # asked a second time, it begins with nothing
+    assert not {n for n in names(server) if n.startswith("m-")}
+
+
+def syncs(trace: Path) -> int:
+    return sum("sync(" in line for line in trace.read_text().splitlines())
+
+
+@pytest.mark.parametrize("durability", ["process", "full"])
+def test_each_write_is_on_the_disk_before_its_answer_if_asked(tmp_path: Path, durability: str) -> None:
+    trace = tmp_path / "trace"
+    traced = ("strace", "-D", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o", str(trace))
+    with running(tmp_path, "--durability", durability, inside=traced) as server:
+        before = syncs(trace)
+        for number in range(10):
+            assert server.call("POST", MAPS, config_map(f"m-{number}"))[0] == 201
+        assert (syncs(trace) - before >= 10) == (durability == "full")
+
+
 def test_full_disk_is_said_and_nothing_is_half_written(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

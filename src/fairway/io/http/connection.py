@@ -249,7 +249,11 @@ class _Watch:
         self._bookmarks = asyncio.get_running_loop().call_later(BOOKMARK_SECONDS, self._bookmark)
 
     def _wake(self) -> None:
-        if self.paused or self._over:
+        if self._over:
+            return
+        if self.paused:
+            if self._stream.ended():  # it fell too far behind, and does not read that, either
+                self._connection.abort()
             return
         data = self._stream.pull()
         if data:
