@@ -182,7 +182,8 @@ class Expression:
             case "string":
                 return _constant(_unquoted(token.text))
             case "int":
-                return _constant(int(token.text.replace("_", ""), 0) if token.text != "0" else 0)
+                digits = token.text.replace("_", "")
+                return _constant(int(digits, 10 if digits.isdecimal() else 0))
             case "float":
                 return _constant(float(token.text.replace("_", "")))
             case "name":
