@@ -30,7 +30,7 @@ from fairway.dns.go_template_run import (
 
 _TOKEN = re.compile(
     r"""(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<raw>`[^`]*`)|(?P<char>'(?:[^'\\]|\\.)+')
-    |(?P<number>[+-]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+|\d[\d_]*(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+))
+    |(?P<number>[+-]?(?:0[xX]_*[0-9a-fA-F][0-9a-fA-F_]*|0[bB]_*[01][01_]*|0[oO]_*[0-7][0-7_]*|\d[\d_]*(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+))
     |(?P<variable>\$\w*)|(?P<field>\.[A-Za-z_]\w*)|(?P<word>\.|[A-Za-z_]\w*)|(?P<mark>:=|=|\||\(|\)|,)""",
     re.VERBOSE,
 )
