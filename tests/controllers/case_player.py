@@ -24,6 +24,7 @@ PATHS = {
     "EndpointSlice": ("/apis/discovery.k8s.io/v1", "endpointslices", True),
     "ReplicaSet": ("/apis/apps/v1", "replicasets", True),
     "Deployment": ("/apis/apps/v1", "deployments", True),
+    "StatefulSet": ("/apis/apps/v1", "statefulsets", True),
 }
 RUNNING = {
     "phase": "Running",

@@ -21,8 +21,9 @@ from typing import Protocol
 import pytest
 
 from controllers.case_form import Form
-from controllers.case_player import Player, difference
+from controllers.case_player import Player, difference, is_ready
 from controllers.memory_api import RefusedError, Tree
+from controllers.random_numbered import Numbered
 from controllers.random_rollout import Rollout
 from controllers.random_world import World
 from controllers.test_endpoint_cases import CASES
@@ -41,6 +42,9 @@ NAMES = ("endpointslice-controller", "endpoints-controller", "endpointslice-mirr
 ALL_NAMES = (*NAMES, "replicaset-controller", "deployment-controller", "garbage-collector-controller")
 WORLDS = 30
 ROLLOUTS = 25
+NUMBERED_NAMES = (*NAMES, "statefulset-controller")
+NUMBERED = 20
+NUMBERED_STEPS = 12
 STEPS = 4
 ROLLOUT_STEPS = 14
 REST = 1.5
@@ -52,6 +56,7 @@ WATCHED = (
     "/api/v1/pods",
     "/apis/apps/v1/replicasets",
     "/apis/apps/v1/deployments",
+    "/apis/apps/v1/statefulsets",
 )
 
 
@@ -183,7 +188,12 @@ class Story(Protocol):
 
 
 def play_worlds(
-    server: KubeApiserver, prefix: str, worlds: Sequence[Story], options: Tree, steps: int = STEPS
+    server: KubeApiserver,
+    prefix: str,
+    worlds: Sequence[Story],
+    options: Tree,
+    steps: int = STEPS,
+    state: Callable[[Player], Tree] | None = None,
 ) -> list[list[Tree]]:
     """Every world's states after each step; steps of all worlds are played together, as waiting is what costs."""
     cluster = RealCluster(server.connection)
@@ -198,11 +208,14 @@ def play_worlds(
             player.play_step(world.change() if number else world.begin())
         cluster.settle()
         for index, player in enumerate(players):
-            form = Form(
-                player.applied, options, is_workload=options.get("endpoints") is False, namespace=player.namespace
-            )
-            states[index].append(form.all(player.state(), {}))
+            states[index].append(state(player) if state is not None else in_the_cases_form(player, options))
     return states
+
+
+def in_the_cases_form(player: Player, options: Tree) -> Tree:
+    is_workload = options.get("endpoints") is False
+    form = Form(player.applied, options, is_workload=is_workload, namespace=player.namespace)
+    return form.all(player.state(), {})
 
 
 def test_on_random_worlds_our_slices_are_the_real_ones(server: KubeApiserver, tmp_path: Path) -> None:
@@ -221,6 +234,42 @@ def test_in_random_rollouts_our_sets_and_pods_are_the_real_ones(server: KubeApis
     with ours(server, ALL_NAMES):
         mine = play_worlds(server, "rollout-o", [Rollout(seed) for seed in range(ROLLOUTS)], options, ROLLOUT_STEPS)
     assert_alike(without_races(theirs), without_races(mine))
+
+
+def test_random_stateful_sets_have_the_pods_that_the_real_one_gives_them(server: KubeApiserver, tmp_path: Path) -> None:
+    stories = range(NUMBERED)
+    with the_real_one(server, tmp_path, NUMBERED_NAMES):
+        theirs = play_numbered(server, "numbered-t", [Numbered(seed) for seed in stories])
+    with ours(server, NUMBERED_NAMES):
+        mine = play_numbered(server, "numbered-o", [Numbered(seed) for seed in stories])
+    assert_alike(theirs, mine)
+
+
+def play_numbered(server: KubeApiserver, prefix: str, stories: Sequence[Story]) -> list[list[Tree]]:
+    return play_worlds(server, prefix, stories, {}, NUMBERED_STEPS, numbered_state)
+
+
+def numbered_state(player: Player) -> Tree:
+    """Pods and numbers; revisions by the image of their template, whatever they are called."""
+    pods, revisions = player.list("Pod"), {}
+    for pod in pods:
+        revisions[pod["metadata"]["labels"]["controller-revision-hash"]] = pod["spec"]["containers"][0]["image"]
+    status = player.get("StatefulSet", "web").get("status") or {}
+    for field in ("currentRevision", "updateRevision"):
+        status[field] = revisions.get(status.get(field, ""), "of no pod")
+    return {
+        "pods": [
+            {
+                "name": pod["metadata"]["name"],
+                "image": pod["spec"]["containers"][0]["image"],
+                "phase": pod["status"].get("phase"),
+                "ready": is_ready(pod),
+                "leaves": "deletionTimestamp" in pod["metadata"],
+            }
+            for pod in sorted(pods, key=lambda one: str(one["metadata"]["name"]))
+        ],
+        "status": {key: value for key, value in status.items() if value and key != "observedGeneration"},
+    }
 
 
 def without_races(states: list[list[Tree]]) -> list[list[Tree]]:
