@@ -160,6 +160,13 @@ class Comparison(NamedTuple):
         return not (self.added or self.modified or self.removed)
 
 
+def _by_step(node: TypeNode, items: list[Any]) -> dict[str, list[Any]]:
+    out: dict[str, list[Any]] = {}
+    for item in items:
+        out.setdefault(item_step(node, item), []).append(item)
+    return out
+
+
 class _Compare:
     def __init__(self) -> None:
         self.added: set[Path] = set()
@@ -191,17 +198,34 @@ class _Compare:
                 self.walk(old[name], new[name], kind, below)
 
     def _lists(self, old: list[Any], new: list[Any], node: TypeNode, path: Path) -> None:
-        before = dict(zip(steps_of(node, old), old, strict=True))
-        after = dict(zip(steps_of(node, new), new, strict=True))
+        before, after = _by_step(node, old), _by_step(node, new)
         elem = node.elem or ANY
         for step in {**before, **after}:
             below = (*path, step)
             if step not in before:
-                self.one_sided(after[step], elem, below, self.added)
+                self._items(after[step], elem, below, self.added)
             elif step not in after:
-                self.one_sided(before[step], elem, below, self.removed)
-            else:
-                self.walk(before[step], after[step], elem, below)
+                self._items(before[step], elem, below, self.removed)
+            elif len(before[step]) == len(after[step]) == 1:
+                self.walk(before[step][0], after[step][0], elem, below)
+            elif before[step] != after[step]:
+                self.modified.add(below)
+                self._inside(before[step], elem, below, self.removed)
+                self._inside(after[step], elem, below, self.added)
+
+    def _inside(self, items: list[Any], elem: TypeNode, path: Path, out: set[Path]) -> None:
+        """Where a key comes to stand twice, or once again, what is below it goes or comes."""
+        if len(items) == 1:
+            inner: set[Path] = set()
+            self.one_sided(items[0], elem, path, inner)
+            out |= inner - {path}
+
+    def _items(self, items: list[Any], elem: TypeNode, path: Path, out: set[Path]) -> None:
+        """Of items with one key only the key is told: nobody can say which is which."""
+        if len(items) == 1:
+            self.one_sided(items[0], elem, path, out)
+        else:
+            out.add(path)
 
     def one_sided(self, value: Any, node: TypeNode, path: Path, out: set[Path]) -> None:
         node = resolve(node, value)
@@ -212,8 +236,8 @@ class _Compare:
             for name, item in value.items():
                 self.one_sided(item, child(node, name)[0], (*path, "f:" + name), out)
         elif isinstance(value, list):
-            for item in value:
-                self.one_sided(item, node.elem or ANY, (*path, item_step(node, item)), out)
+            for step, items in _by_step(node, value).items():
+                self._items(items, node.elem or ANY, (*path, step), out)
 
 
 def compare(old: Json, new: Json, node: TypeNode) -> Comparison:
