@@ -177,5 +177,6 @@ def test_a_burst_of_names_that_nobody_asked_for_before_is_answered_to_the_last(t
             query = dns.message.make_query(f"burst-{number}.test", "A", id=number)
             sock.sendto(query.to_wire(), ("127.0.0.1", running.port))
         replies = [sock.recv(4096) for _ in range(600)]
+        assert running.value("fairway_dns_lost_total").split()[-1] == "0"
     assert {int.from_bytes(reply[:2], "big") for reply in replies} == set(range(600))
     assert {reply[3] & 15 for reply in replies} == {0}

@@ -106,9 +106,6 @@ class KeptAnswers:
         """What was handed over and its size; 0 for what has no form there."""
         self.size = 0
 
-    def __len__(self) -> int:
-        return len(self._held)
-
     def hit(self, request: Request, key: Key, kind: str, item: Item) -> None:
         """Hand it over, unless it is there."""
         fast_key = FastKey(key, request.name != key.name)

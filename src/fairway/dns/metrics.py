@@ -155,6 +155,8 @@ class Metrics:
         self.durations: dict[Labels, Histogram] = {}
         self.request_sizes: dict[Labels, Histogram] = {}
         self.response_sizes: dict[Labels, Histogram] = {}
+        self.lost: dict[Labels, int] = {}
+        """Queries by UDP that found the plugins too far behind."""
         self._fast: dict[object, tuple[Labels, str, FastCounts]] = {}
 
     def set_fast(self, key: object, labels: tuple[str, str], plugin: str, counts: FastCounts) -> None:
@@ -215,6 +217,9 @@ class Metrics:
         out.simple("coredns_dns_requests_total", "counter", "Counter of DNS requests made.",
                    self.requests)  # fmt: skip
         out.simple("coredns_dns_responses_total", "counter", "Counter of response status codes.", self.responses)
+        out.simple(
+            "fairway_dns_lost_total", "counter", "Queries by UDP that found the plugins too far behind.", self.lost
+        )
         out.simple("coredns_dns_do_requests_total", "counter", "Counter of DNS requests with DO bit set per zone.",
                    self.do_requests)  # fmt: skip
         out.histograms("coredns_dns_request_duration_seconds", "Time each request took.", self.durations)

@@ -226,6 +226,7 @@ def merge_fast(listeners: Mapping[Endpoint, Listener], rows: Rows, metrics: Metr
     for endpoint, one in listeners.items():
         if not isinstance(one, BothListeners) or one.fast is None:
             continue
+        metrics.lost[(("server", str(one.fast.address)),)] = one.fast.lost
         for number, counts in enumerate(one.fast.counted()):
             if counts.total:
                 row = rows.row(number)
