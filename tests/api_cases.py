@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from api_world import TOKEN, World, events
-from fairway.apiserver.api import as_yaml
 from fairway.apiserver.request import Response, WatchStream
+from fairway.apiserver.texts import as_yaml
 
 CASES = Path(__file__).parent / "apiserver" / "cases"
 FILES = ("api.json", "asked.json", "kinds.json")

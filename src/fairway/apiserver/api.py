@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import yaml
-
 from fairway.apiserver import (
     accept,
     applying,
@@ -21,7 +19,7 @@ from fairway.apiserver import (
     writing,
 )
 from fairway.apiserver.bodies import object_of
-from fairway.apiserver.context import Call, Server, decode, encode
+from fairway.apiserver.context import Call, Server, encode
 from fairway.apiserver.deleting import delete, delete_collection, options_of
 from fairway.apiserver.godurations import duration_error
 from fairway.apiserver.gotime import from_seconds
@@ -304,11 +302,9 @@ class Api:
 
 def _no_part(resource: Resource, route: Route) -> errors.ApiError:
     """A sub-resource that a kind does not have."""
-    missing = errors.not_found(resource.plural, resource.group, route.name)
-    error = missing if resource.custom and route.subresource == "scale" else errors.unknown_resource()
     if resource.custom:
-        error.details = missing.details
-    return error
+        return errors.not_found(resource.plural, resource.group, route.name)
+    return errors.unknown_resource()
 
 
 def _failure(error: errors.ApiError, request: Request) -> Response:
@@ -333,24 +329,3 @@ def quoted(text: str) -> str:
     """A quoted string of RFC 9110, without line breaks."""
     plain = "".join(" " if c in "\r\n\t" else c for c in text)
     return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def as_yaml(response: Response) -> Response:
-    """A JSON answer as YAML, for clients that asked for it."""
-    text = yaml.dump(decode(response.body), Dumper=_Dumper, default_flow_style=False, allow_unicode=True)
-    return response._replace(body=text.encode(), content_type="application/yaml")
-
-
-class _Dumper(yaml.CSafeDumper):
-    """YAML as sigs.k8s.io/yaml writes it: what would be read as no string is in double quotes, lines are lines."""
-
-
-def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    tag: str = dumper.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
-    if tag != "tag:yaml.org,2002:str" or text in ("y", "Y", "n", "N"):
-        style = '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
-
-
-_Dumper.add_representer(str, _text)

@@ -242,9 +242,9 @@ _OLDER: dict[str, str] = {
     "rbac.authorization.k8s.io/v1alpha1": "ClusterRole ClusterRoleBinding Role RoleBinding",
     "rbac.authorization.k8s.io/v1beta1": "ClusterRole ClusterRoleBinding Role RoleBinding",
     "v1": (
-        "APIGroup APIGroupList APIResourceList APIVersions Binding ComponentStatus LimitRange List NodeProxyOptions "
+        "APIGroup APIGroupList APIResourceList APIVersions Binding ComponentStatus List NodeProxyOptions "
         "PodAttachOptions PodExecOptions PodLogOptions PodPortForwardOptions PodProxyOptions PodTemplate "
-        "RangeAllocation ResourceQuota SerializedReference ServiceProxyOptions Status WatchEvent"
+        "RangeAllocation SerializedReference ServiceProxyOptions Status WatchEvent"
     ),
 }
 

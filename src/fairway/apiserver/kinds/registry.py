@@ -9,6 +9,7 @@ from fairway.apiserver.kinds import (
     configuration,
     crds,
     endpoints,
+    limits,
     networking,
     podcolumns,
     pods,
@@ -247,6 +248,7 @@ TABLE: tuple[Row, ...] = (
         endpoints.EndpointSliceStrategy,
         columns.ENDPOINTSLICE,
     ),
+    *limits.ROWS,
     *stored.ROWS,
 )
 

@@ -13,6 +13,7 @@ _SCALARS = {
     "l": (int | float, "expected numeric (int or float), got {kind}"),
     "f": (int | float, "expected numeric (int or float), got {kind}"),
     "b": (bool, "expected boolean, got &{{{plain}}}"),
+    "untyped": (str | int | float, "expected any scalar, got &{{{plain}}}"),
 }
 
 
@@ -25,7 +26,7 @@ def mistyped(value: Any, node: TypeNode, path: str = "", *, doubled: bool = Fals
         return []
     if node.code in _SCALARS:
         kind, words = _SCALARS[node.code]
-        fits = isinstance(value, kind) and (node.code == "b" or not isinstance(value, bool))
+        fits = isinstance(value, kind) and (node.code in ("b", "untyped") or not isinstance(value, bool))
         shown = f"&value.valueUnstructured{{Value:{_go(value)}}}"
         return [] if fits else [f"{path}: {words.format(shown=shown, plain=_plain(value), kind=_kind(value))}"]
     if node.code == "list":

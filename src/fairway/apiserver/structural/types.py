@@ -42,7 +42,14 @@ def _node(schema: Json, name: str) -> TypeNode:
         node.relation = schema.get("x-kubernetes-list-type") or "atomic"
         node.keys = tuple(schema.get("x-kubernetes-list-map-keys") or ())
     else:
-        scalar = None if schema.get("x-kubernetes-int-or-string") else _SCALARS.get(schema.get("type") or "")
-        return TypeNode(scalar or "json", name)
+        return TypeNode(_scalar(schema), name)
     node.atomic = schema.get("x-kubernetes-map-type") == "atomic"
     return node
+
+
+def _scalar(schema: Json) -> str:
+    """Strings of a format are anything but lists and objects to the owners of fields."""
+    if schema.get("x-kubernetes-int-or-string"):
+        return "json"
+    is_formatted = schema.get("type") == "string" and schema.get("format") not in (None, "", "byte")
+    return "untyped" if is_formatted else _SCALARS.get(schema.get("type") or "", "json")

@@ -12,8 +12,8 @@ import socket
 import ssl
 import time
 
-from fairway.apiserver import errors
-from fairway.apiserver.api import Api, as_yaml
+from fairway.apiserver import errors, texts
+from fairway.apiserver.api import Api
 from fairway.apiserver.context import encode
 from fairway.apiserver.request import Answer, Request, Response, Upgrade, User
 from fairway.apiserver.store import Journal, Row, Store
@@ -106,15 +106,13 @@ class HttpServer:
 
     def _answer(self, request: Request, certificate: User | None) -> Answer:
         if TOO_LARGE in request.query:
-            return Response(413, encode(_TOO_LARGE.status()))
+            return texts.written(Response(413, encode(_TOO_LARGE.status())), request)
         try:
             request.user = self.api.authenticate(request, certificate)
         except errors.ApiError as error:
-            return Response(error.code, encode(error.status()))
+            return texts.written(Response(error.code, encode(error.status())), request)
         answer = self.api.handle(request)
-        if isinstance(answer, Response) and answer.content_type == "application/yaml":
-            return as_yaml(answer)
-        return answer
+        return texts.written(answer, request) if isinstance(answer, Response) else answer
 
     def open_stream(self, connection: Connection, upgrade: Upgrade, duplex: Duplex) -> None:
         self._streams.begin(connection, upgrade, duplex)
