@@ -5,7 +5,6 @@ from __future__ import annotations
 from fairway.apiserver import bodies, decode, errors, fieldsets, lastapplied, managed
 from fairway.apiserver.context import Call, encode
 from fairway.apiserver.context import decode as load
-from fairway.apiserver.kinds.base import Resource
 from fairway.apiserver.managed import Manager
 from fairway.apiserver.request import Json
 from fairway.apiserver.schema import zero
@@ -49,6 +48,7 @@ def applied(call: Call, old: Json | None, config: Json, update: Update) -> Json:
         result = managed.apply(live, config, resource.type, manager, how)
     except fieldsets.DuplicateError:
         raise errors.plain_internal("failed to create manager for existing fields: duplicate entries for key") from None
+    _check_decodable(call, config)
     _check_doubled(call, options.validation)
     if by_kubectl:
         lastapplied.follow(result.obj, config, {"apiVersion": resource.api_version, "kind": resource.kind})
@@ -91,12 +91,10 @@ def configuration(call: Call, update: Update) -> Json:
     told = mistyped(config, resource.type) if resource.custom else []
     told = told or fieldsets.undeclared(config, resource.type)
     if told:
-        named = metadata if isinstance(metadata, dict) else {}
-        namespace, name = (v if isinstance(v, str) else "" for v in (named.get("namespace"), named.get("name")))
-        where = f"({namespace}/{name}; {bodies.go_kind(resource.api_version, resource.kind)})"
+        where = f"({_who(config)}; {bodies.go_kind(resource.api_version, resource.kind)})"
         listed = told[0] if len(told) == 1 else "errors:\n" + "\n".join(f"  {w}" for w in told)
         raise errors.plain_internal(f"failed to create typed patch object {where}: {listed}")
-    return _checked(config, resource)
+    return config
 
 
 def _document(body: bytes) -> Json:
@@ -113,15 +111,22 @@ def _document(body: bytes) -> Json:
     return raw
 
 
-def _checked(config: Json, resource: Resource) -> Json:
-    """The configuration with its values normalized (quantities and the like) but nothing added."""
+def _check_decodable(call: Call, config: Json) -> None:
+    """Values that are no quantities, times or the like are told of after conflicts, as those of the merged object."""
+    resource = call.resource
     if resource.custom:
-        return config
-    decoder = decode.Decoder()
+        return
     try:
-        decoder.decode(config, resource.type)
+        decode.Decoder().decode(config, resource.type)
     except decode.TypeMismatch as error:
-        raise errors.bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
-        ) from None
-    return config
+        kind = bodies.go_kind(resource.api_version, resource.kind)
+        head = f"failed to convert new object ({_who(config)}; {kind}) to proper version: "
+        words = f"{head}unable to convert unstructured object to {kind}: {error.converted or error}"
+        raise errors.plain_internal(words) from None
+
+
+def _who(config: Json) -> str:
+    """Namespace and name that the body gives."""
+    metadata = config.get("metadata")
+    named = metadata if isinstance(metadata, dict) else {}
+    return "/".join(v if isinstance(v, str) else "" for v in (named.get("namespace"), named.get("name")))

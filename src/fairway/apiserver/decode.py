@@ -7,6 +7,7 @@ encoded object looks like. Refuses to know defaults and validity of values.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -190,6 +191,15 @@ def _number(raw: Any, code: str, owner: str, go_path: str) -> int | float:
 
 
 def _scalar(raw: Any, code: str, owner: str, go_path: str) -> Any:
+    try:
+        return _plain(raw, code, owner, go_path)
+    except TypeMismatch as error:
+        if code in ("intorstr", "time", "microtime", "duration"):  # these read JSON on their own
+            error.converted = re.sub("into Go struct field .* of type", "into Go value of type", str(error))
+        raise
+
+
+def _plain(raw: Any, code: str, owner: str, go_path: str) -> Any:
     match code:
         case "i" | "l" | "f":
             return _number(raw, code, owner, go_path)
@@ -235,7 +245,9 @@ def _base64(raw: str) -> str:
         data = binascii.a2b_base64(raw.replace("\n", "").replace("\r", ""), strict_mode=True) if raw else b""
     except ValueError:  # binascii.Error is one
         at = next((i for i, c in enumerate(raw) if not (c.isalnum() or c in "+/=")), len(raw) // 4 * 4)
-        raise TypeMismatch(f"illegal base64 data at input byte {at}") from None
+        error = TypeMismatch(f"illegal base64 data at input byte {at}")
+        error.converted = f"error decoding from json: {error}"
+        raise error from None
     return binascii.b2a_base64(data, newline=False).decode()
 
 

@@ -249,9 +249,11 @@ def compare(old: Json, new: Json, node: TypeNode) -> Comparison:
 # ---- merging ----------------------------------------------------------------------------------------------------
 def merge(live: Any, applied: Any, node: TypeNode) -> Any:
     """The live object with everything that the applied configuration names."""
-    node = resolve(node, applied)
-    if is_leaf(node) or live is None or applied is None:
+    node = resolve(node, applied if applied is not None else live)
+    if is_leaf(node) or live is None:
         return applied
+    if applied is None:  # as if it named nothing
+        return live or None
     if node.code == "list":
         return _merge_lists(live, applied, node)
     out = dict(live)
@@ -379,7 +381,7 @@ def undeclared(value: Any, node: TypeNode, path: str = "") -> list[str]:
 
 
 _GO_TYPES = {str: "string", bool: "bool", int: "int64", float: "float64", list: "[]interface {}"}
-_TEXTS = ("s", "y", "time", "microtime", "duration")
+_TEXTS = ("s", "y", "duration")  # times are of no type in the schemas
 
 
 def _wrong_type(value: Any, node: TypeNode) -> str:
