@@ -22,7 +22,7 @@ def review(kind: str, obj: Json, request: Request, now: float, authenticator: Au
         case "TokenReview":
             return {**obj, "status": _token(spec, now, authenticator)}
         case "SelfSubjectRulesReview":
-            return {**obj, "status": _rules(spec)}
+            return {**obj, "spec": {}, "status": _rules(spec)}
     _check(kind, spec, obj)
     user = request.user.name if kind == "SelfSubjectAccessReview" else spec.get("user", "")
     groups = request.user.groups if kind == "SelfSubjectAccessReview" else tuple(spec.get("groups") or ())
@@ -45,6 +45,7 @@ def _check(kind: str, spec: Json, obj: Json) -> None:
         found.append(invalid("spec.resourceAttributes", None, words))
     if kind != "SelfSubjectAccessReview" and not spec.get("user") and not spec.get("groups"):
         found.append(invalid("spec.user", "", "at least one of user or group must be specified"))
+    found += _selector_errors(resource or {})
     if kind == "LocalSubjectAccessReview" and other is not None and resource is None:
         shown = {"Path": other.get("path", ""), "Verb": other.get("verb", "")}
         found.append(invalid("spec.nonResourceAttributes", shown, "disallowed on this kind of request"))
@@ -59,6 +60,16 @@ def _check(kind: str, spec: Json, obj: Json) -> None:
     if found:
         error = errors.invalid("", "authorization.k8s.io", "", found)
         raise error
+
+
+def _selector_errors(resource: Json) -> list[FieldError]:
+    return [
+        invalid(
+            f"spec.resourceAttributes.{name}.rawSelector", raw, "may not specified at the same time as requirements"
+        )
+        for name in ("fieldSelector", "labelSelector")
+        if (raw := (resource.get(name) or {}).get("rawSelector")) and resource[name].get("requirements")
+    ]
 
 
 def _metadata_errors(kind: str, metadata: Json) -> list[FieldError]:
@@ -77,16 +88,16 @@ def _token(spec: Json, now: float, authenticator: Authenticator) -> Json:
     user = authenticator.token(token, now, audiences)
     meant = authenticator.audiences(token)
     if user is None:
-        return {"user": {}, "error": _why(token, meant, audiences or (authenticator.issuer,))}
+        return {"user": {}, "error": _why(meant, audiences or (authenticator.issuer,))}
     shown = [a for a in audiences if a in meant] if audiences else [authenticator.issuer]
     return {"authenticated": True, "user": user.info(), "audiences": shown}
 
 
-def _why(token: str, meant: tuple[str, ...], wanted: tuple[str, ...]) -> str:
+def _why(meant: tuple[str, ...], wanted: tuple[str, ...]) -> str:
     if meant and not set(meant) & set(wanted):
         texts = ["[" + " ".join(map(quote, names)) + "]" for names in (meant, wanted)]
         return f"[invalid bearer token, token audiences {texts[0]} is invalid for the target audiences {texts[1]}]"
-    return "invalid bearer token" if "." in token else "[invalid bearer token, token lookup failed]"
+    return "invalid bearer token"
 
 
 def _rules(spec: Json) -> Json:
