@@ -1,4 +1,4 @@
-"""The official Python client's own end-to-end suite, unchanged, against our server."""
+"""The official Python client's own end-to-end suite, unchanged, on our server and on `fairway up`."""
 
 from __future__ import annotations
 
@@ -9,26 +9,35 @@ from pathlib import Path
 import pytest
 
 from api_process import running
+from cluster_host import ClusterHost
 from peer import peer
 
 pytestmark = pytest.mark.peers
-PYTHON, SUITE = peer("python-client"), Path(peer("python-client-tests"))
-# Its package lies beside the installed client's, of which it is a part.
+SUITE = Path(peer("python-client-tests"))
+# The suite is a part of the client's package that only its sources have.
 PROGRAM = """
 import sys, unittest, kubernetes
-kubernetes.__path__.append(sys.argv[1])
-names = ["kubernetes.e2e_test." + name for name in sys.argv[2:]]
+kubernetes.__path__.append("kubernetes")
+names = ["kubernetes.e2e_test." + sys.argv[1]]
 done = unittest.TextTestRunner(verbosity=2).run(unittest.defaultTestLoader.loadTestsFromNames(names))
 sys.exit(not done.wasSuccessful() or bool(done.skipped) or not done.testsRun)
 """
+COMMAND = [str(SUITE / "env/bin/python"), "-P", "-c", PROGRAM]
 
 
 @pytest.mark.parametrize("name", ["test_apps", "test_batch", "test_utils", "test_watch"])
 def test_suite_passes_on_the_server(tmp_path: Path, name: str) -> None:
     with running(tmp_path):
-        command = [PYTHON, "-P", "-c", PROGRAM, str(SUITE / "kubernetes"), name]
         environment = {**os.environ, "KUBECONFIG": str(tmp_path / "kubeconfig")}
         done = subprocess.run(
-            command, cwd=SUITE, env=environment, capture_output=True, text=True, timeout=120, check=False
+            [*COMMAND, name], cwd=SUITE, env=environment, capture_output=True, text=True, timeout=120, check=False
         )
+    assert done.returncode == 0, done.stderr[-5000:]
+
+
+@pytest.mark.kernel
+def test_suite_of_running_pods_passes_on_a_cluster(tmp_path: Path) -> None:
+    with ClusterHost(tmp_path) as host:
+        host.up("--nodes", "1")
+        done = host.attempt("env", "-C", str(SUITE), *COMMAND, "test_client", seconds=120)
     assert done.returncode == 0, done.stderr[-5000:]

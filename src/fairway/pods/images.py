@@ -37,6 +37,7 @@ PAUSE: Final = Image(entrypoint=("/bin/sleep", "infinity"))
 NGINX: Final = Image(
     command=("nginx", "-g", "daemon off;"), folders=("/var/lib/nginx", "/var/log/nginx", "/run"), layer="nginx"
 )
+PYTHON: Final = Image(command=("python3",), binaries=(("/usr/bin/python3", "/usr/bin/python"),))
 HTTPD: Final = Image(command=("httpd-foreground",), layer="httpd", working_dir="/usr/local/apache2")
 TABLE: Final[Mapping[str, Image]] = {
     "alpine": SHELL,
@@ -50,6 +51,7 @@ TABLE: Final[Mapping[str, Image]] = {
     "nginx": NGINX,
     "nginx-new": NGINX,
     "pause": PAUSE,
+    "python": PYTHON,
     "ubuntu": SHELL,
 }
 
