@@ -21,6 +21,7 @@ from fairway.controllers.daemonpods import (
 )
 from fairway.controllers.ownership import claim
 from fairway.controllers.placement import Place, selects
+from fairway.controllers.podcontrol import seconds_to_next_availability
 from fairway.controllers.replicasets import pod_owners_concerned
 from fairway.controllers.statefulsets import owner_of_revision
 from fairway.controllers.statuses import sparse
@@ -135,8 +136,8 @@ def _status_tree(status: DaemonSetStatus) -> Tree:
 
 def _next_check(work: DaemonPods, pods: Iterable[Pod]) -> float | None:
     """When a ready pod will count as available, or a failed one may go."""
-    least = work.owner.spec.min_ready_seconds
-    waits = [wait for pod in pods if least and (wait := pod.seconds_to_availability(least, work.now)) is not None]
+    ready = seconds_to_next_availability(pods, work.owner.spec.min_ready_seconds, work.now)
+    waits = [] if ready is None else [ready]
     has_failed = any(pod.phase is PodPhase.FAILED and not pod.metadata.is_leaving for pod in pods)
     waits += [left for one in work.delays.values() if has_failed and (left := one.left(work.now)) > 0]
     return min(waits, default=None)

@@ -63,6 +63,14 @@ def worst_first(pods: Iterable[Pod], related: Iterable[Pod], now: datetime) -> l
     return [one.pod for one in sorted(ranked, key=cmp_to_key(compare))]
 
 
+def seconds_to_next_availability(pods: Iterable[Pod], min_ready_seconds: int, now: datetime) -> float | None:
+    """When the next ready pod will count as available; None when none is on its way."""
+    if not min_ready_seconds:
+        return None
+    waits = (pod.seconds_to_availability(min_ready_seconds, now) for pod in pods)
+    return min((wait for wait in waits if wait is not None), default=None)
+
+
 def deletion_cost(pod: Pod) -> int:
     """KEP-2255: what the annotation says; 0 when it says nothing readable."""
     text = pod.metadata.annotation_map.get(ANNOTATION_DELETION_COST, "0")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fairway.controllers.controller import Key, Turn
 from fairway.controllers.ownership import claim
-from fairway.controllers.podcontrol import create_pod, delete_pod, worst_first
+from fairway.controllers.podcontrol import create_pod, delete_pod, seconds_to_next_availability, worst_first
 from fairway.controllers.statuses import replace_condition, sparse, without_condition
 from fairway.controllers.templates import labels_of, pod_body
 from fairway.controllers.view import View
@@ -172,5 +172,5 @@ def _next_check(owner: ReplicaSet, active: list[Pod], status: ReplicaSetStatus, 
     least = owner.spec.min_ready_seconds
     if not least or status.ready_replicas == status.available_replicas:
         return None
-    waits = [wait for one in active if (wait := one.seconds_to_availability(least, now)) is not None]
-    return min(waits, default=float(least))
+    left = seconds_to_next_availability(active, least, now)
+    return float(least) if left is None else left

@@ -15,6 +15,7 @@ import msgspec
 from fairway.controllers import history
 from fairway.controllers.controller import Key, Turn
 from fairway.controllers.ownership import claim
+from fairway.controllers.podcontrol import seconds_to_next_availability
 from fairway.controllers.replicasets import pod_owners_concerned
 from fairway.controllers.rollout import scaled
 from fairway.controllers.statuses import sparse
@@ -84,7 +85,9 @@ class StatefulSetController:
             )
         live = {current.metadata.name, update.metadata.name, *(_revision_of(pod) for pod in pods)}
         writes += history.truncated(revisions, live, owner.spec.revision_history_limit)
-        return Outcome(tuple(writes), again_in=_next_check(owner, pods, turn.now))
+        return Outcome(
+            tuple(writes), again_in=seconds_to_next_availability(pods, owner.spec.min_ready_seconds, turn.now)
+        )
 
 
 def owner_of_revision(kind: AnyKind, revision: ControllerRevision) -> set[Key]:
@@ -325,9 +328,3 @@ def _status_tree(status: StatefulSetStatus) -> Tree:
         "availableReplicas": status.available_replicas,
         "collisionCount": status.collision_count,
     }
-
-
-def _next_check(owner: StatefulSet, pods: Iterable[Pod], now: datetime) -> float | None:
-    least = owner.spec.min_ready_seconds
-    waits = [wait for pod in pods if (wait := pod.seconds_to_availability(least, now)) is not None] if least else []
-    return min(waits, default=None)
