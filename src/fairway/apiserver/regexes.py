@@ -10,22 +10,8 @@ from __future__ import annotations
 import functools
 import re
 
-_POSIX = {
-    "alnum": "0-9A-Za-z",
-    "alpha": "A-Za-z",
-    "ascii": r"\x00-\x7F",
-    "blank": r"\t ",
-    "cntrl": r"\x00-\x1F\x7F",
-    "digit": "0-9",
-    "graph": "!-~",
-    "lower": "a-z",
-    "print": " -~",
-    "punct": r"!-/:-@\[-`{-~",
-    "space": r"\t\n\v\f\r ",
-    "upper": "A-Z",
-    "word": "0-9A-Za-z_",
-    "xdigit": "0-9A-Fa-f",
-}
+from fairway.values.posix import POSIX_CLASSES
+
 # Letters and digits of the world, near enough for schemas: Python's re has no classes of Unicode's categories.
 _UNICODE = {"L": r"^\W\d_", "Lu": "A-Z\u00c0-\u00de", "Ll": "a-z\u00df-\u00ff", "N": r"\d", "Nd": r"\d"}
 _PIECE = re.compile(
@@ -131,7 +117,7 @@ def _piece(found: re.Match[str], *, inside: bool, fresh: bool) -> str:
         case "quoted":
             return re.escape(found["quoted"])
         case "posix":
-            return _POSIX.get(found["posix"], "")
+            return POSIX_CLASSES.get(found["posix"], "")
         case "hex":
             return re.escape(chr(int(found["hex"], 16)))
         case "long" | "short":

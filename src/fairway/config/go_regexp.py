@@ -6,16 +6,10 @@ import re
 from functools import lru_cache
 
 from fairway.values.errors import InvalidValueError
+from fairway.values.posix import POSIX_CLASSES
 
 MAX_LENGTH = 10_000
 
-
-_POSIX = {
-    "alnum": "0-9A-Za-z", "alpha": "A-Za-z", "ascii": r"\x00-\x7f", "blank": r"\t ", "cntrl": r"\x00-\x1f\x7f",
-    "digit": "0-9",
-    "graph": "!-~", "lower": "a-z", "print": " -~", "punct": r"!-/:-@\[-`{-~", "space": r"\t\n\v\f\r ", "upper": "A-Z",
-    "word": r"0-9A-Za-z_", "xdigit": "0-9A-Fa-f",
-}  # fmt: skip
 _DIFFERENT = re.compile(r"\\Q(?P<literal>.*?)(?:\\E|\Z)|\\(?P<escaped>.)|\[:(?P<not>\^?)(?P<class>\w+):\]", re.DOTALL)
 
 
@@ -27,9 +21,9 @@ def python_pattern(pattern: str) -> str:
             return re.escape(match["literal"])
         if match["escaped"]:
             return r"\Z" if match["escaped"] == "z" else match[0]
-        if match["class"] not in _POSIX or match["not"]:
-            raise InvalidValueError(f"{pattern!r}: {match[0]} is not known (known: {', '.join(sorted(_POSIX))})")
-        return _POSIX[match["class"]]
+        if match["class"] not in POSIX_CLASSES or match["not"]:
+            raise InvalidValueError(f"{pattern!r}: {match[0]} is not known (known: {', '.join(sorted(POSIX_CLASSES))})")
+        return POSIX_CLASSES[match["class"]]
 
     # A bracket in a set stands for itself in both; Python warns that it may not for ever.
     return re.sub(r"(?<!\\)\[(\^?)\[", r"[\1\\[", _DIFFERENT.sub(told, pattern))
