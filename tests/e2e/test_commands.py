@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -131,17 +133,24 @@ def test_interrupted_while_it_starts_it_leaves_nothing(host: ClusterHost, number
     assert shown(host) == before
 
 
-def test_in_the_foreground_it_keeps_its_supervisor_and_takes_all_down_at_the_end(host: ClusterHost) -> None:
-    before = shown(host)
+@contextlib.contextmanager
+def in_foreground(host: ClusterHost) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+    """`up --foreground`, which is up, and what it says from then on."""
     command = host.inside_machine(str(FAIRWAY), "up", *ONE, "--foreground")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         while "up until Ctrl-C" not in running.stderr.readline():
             assert running.poll() is None
+        yield running, running.stderr
+
+
+def test_in_the_foreground_it_keeps_its_supervisor_and_takes_all_down_at_the_end(host: ClusterHost) -> None:
+    before = shown(host)
+    with in_foreground(host) as (running, said):
         host.kill("supervisor")
         until(lambda: host.fairway("status").returncode == 0, "another supervisor is there")
         host.run("pkill", "-INT", "-x", "fairway")
-        assert "taking it down" in running.stderr.read()
+        assert "taking it down" in said.read()
     assert running.returncode == 0
     assert shown(host) == before
 
@@ -154,15 +163,11 @@ def is_told_to_end(host: ClusterHost, process: str) -> bool:
 
 def test_a_second_ctrl_c_leaves_at_once_and_gc_cleans_up(host: ClusterHost) -> None:
     before = shown(host)
-    command = host.inside_machine(str(FAIRWAY), "up", *ONE, "--foreground")
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        assert running.stderr is not None
-        while "up until Ctrl-C" not in running.stderr.readline():
-            assert running.poll() is None
+    with in_foreground(host) as (running, said):
         supervisor = str(host.parts()["supervisor"]["pid"])
         host.run("kill", "-STOP", supervisor)  # so that the end takes its time
         host.run("pkill", "-INT", "-x", "fairway")
-        assert "Ctrl-C again leaves at once" in running.stderr.readline()
+        assert "Ctrl-C again leaves at once" in said.readline()
         until(lambda: is_told_to_end(host, supervisor), "the end has begun")
         host.run("pkill", "-INT", "-x", "fairway")
         assert running.wait(5) != 0
