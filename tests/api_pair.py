@@ -6,14 +6,20 @@ so that it still shows whether two of them are equal.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
+from api_process import running
+from kube_apiserver import TOKEN, kube_apiserver
+
+CIDRS = "172.30.0.0/16,fd00:172:30::/112"
 Json = dict[str, Any]
 _UID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
@@ -136,6 +142,7 @@ class Pair:
     """Two servers that are asked the same."""
 
     def __init__(self, ours: Server, theirs: Server) -> None:
+        self.theirs = theirs
         self._servers = (ours, theirs)
 
     def play(self, run: str, steps: list[Step]) -> list[Difference]:
@@ -159,3 +166,18 @@ class Pair:
             if any(part.place == ".status" for part in parts):
                 break
         return found
+
+
+@contextlib.contextmanager
+def both_servers(folder: Path) -> Iterator[Pair]:
+    """Ours and the real one, with the same ranges of Services, as long as the context lasts."""
+    places = [folder / "theirs", folder / "ours"]
+    for place in places:
+        place.mkdir()
+    with (
+        kube_apiserver(places[0], service_cidrs=CIDRS) as theirs,
+        running(places[1], "--service-cidr", CIDRS) as ours,
+    ):
+        port = int(theirs.connection.server.rpartition(":")[2])
+        assert ours.port is not None
+        yield Pair(Server(ours.port, ours.token), Server(port, TOKEN))

@@ -17,10 +17,8 @@ from typing import Any
 import pytest
 
 from api_fields import Odd, odd_objects
-from api_pair import Difference, Pair, Server, Step
-from api_process import running
+from api_pair import Difference, Pair, Step, both_servers
 from fairway.apiserver.schema import builtin, kind_types
-from kube_apiserver import TOKEN, kube_apiserver
 from peer import peer
 
 pytestmark = pytest.mark.peers
@@ -28,7 +26,6 @@ peer("kube-apiserver")
 peer("etcd")
 
 KINDS: dict[str, Any] = json.loads(Path(__file__).with_name("api_kinds.json").read_text())
-CIDRS = "172.30.0.0/16,fd00:172:30::/112"
 SAMPLE = 100
 AT_ONCE = {"gracePeriodSeconds": "0", "propagationPolicy": "Background"}
 
@@ -66,13 +63,8 @@ def sample(kind: str, obj: Any) -> list[Odd]:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    with (
-        kube_apiserver(tmp_path_factory.mktemp("theirs"), service_cidrs=CIDRS) as theirs,
-        running(tmp_path_factory.mktemp("ours"), "--service-cidr", CIDRS) as ours,
-    ):
-        port = int(theirs.connection.server.rpartition(":")[2])
-        assert ours.port is not None
-        yield Pair(Server(ours.port, ours.token), Server(port, TOKEN))
+    with both_servers(tmp_path_factory.mktemp("pair")) as one:
+        yield one
 
 
 def told(found: list[Difference]) -> str:

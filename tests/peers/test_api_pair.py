@@ -13,9 +13,7 @@ from typing import Any
 
 import pytest
 
-from api_pair import Difference, Pair, Server, Step
-from api_process import running
-from kube_apiserver import TOKEN, kube_apiserver
+from api_pair import Difference, Pair, Step, both_servers
 from peer import peer
 
 pytestmark = pytest.mark.peers
@@ -23,7 +21,6 @@ peer("kube-apiserver")
 peer("etcd")
 
 KINDS: dict[str, Any] = json.loads(Path(__file__).with_name("api_kinds.json").read_text())
-CIDRS = "172.30.0.0/16,fd00:172:30::/112"
 MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
 JSON_PATCH, APPLY = "application/json-patch+json", "application/apply-patch+yaml"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -184,13 +181,8 @@ CASES = {"life": life, "minimal": minimal, "apply": applied, "status": status, "
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    with (
-        kube_apiserver(tmp_path_factory.mktemp("theirs"), service_cidrs=CIDRS) as theirs,
-        running(tmp_path_factory.mktemp("ours"), "--service-cidr", CIDRS) as ours,
-    ):
-        port = int(theirs.connection.server.rpartition(":")[2])
-        assert ours.port is not None
-        yield Pair(Server(ours.port, ours.token), Server(port, TOKEN))
+    with both_servers(tmp_path_factory.mktemp("pair")) as one:
+        yield one
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,14 +7,12 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 
-from api_pair import Difference, Pair, Server, Step
-from api_process import running
-from kube_apiserver import TOKEN, kube_apiserver
+from api_pair import Difference, Pair, Server, Step, both_servers
 from peer import peer
 from random_objects import Maker
 
@@ -41,20 +39,10 @@ KNOWN = (
 )
 
 
-class Both(NamedTuple):
-    pair: Pair
-    theirs: Server
-
-
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    with (
-        kube_apiserver(tmp_path_factory.mktemp("theirs")) as theirs,
-        running(tmp_path_factory.mktemp("ours")) as ours,
-    ):
-        assert ours.port is not None
-        real = Server(int(theirs.connection.server.rpartition(":")[2]), TOKEN)
-        yield Both(Pair(Server(ours.port, ours.token), real), real)
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with both_servers(tmp_path_factory.mktemp("pair")) as one:
+        yield one
 
 
 def check(case: str, found: list[Difference]) -> None:
@@ -78,36 +66,36 @@ def ready(server: Server, path: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES["definitions"])
-def test_definition_is_judged_alike(both: Both, case: str) -> None:
+def test_definition_is_judged_alike(pair: Pair, case: str) -> None:
     step = Step("POST", CRDS, CASES["definitions"][case], query={"dryRun": "All"})
 
-    check(f"definition/{case}", both.pair.play("definition", [step]))
+    check(f"definition/{case}", pair.play("definition", [step]))
 
 
-def test_custom_resources_live_alike(both: Both) -> None:
-    both.pair.play("life", [Step("POST", CRDS, CASES["lived"])])
-    ready(both.theirs, "/apis/life.example.com/v1/widgets")
-    ready(both.theirs, "/apis/life.example.com/v2/widgets")
+def test_custom_resources_live_alike(pair: Pair) -> None:
+    pair.play("life", [Step("POST", CRDS, CASES["lived"])])
+    ready(pair.theirs, "/apis/life.example.com/v1/widgets")
+    ready(pair.theirs, "/apis/life.example.com/v2/widgets")
 
     for step in CASES["steps"]:
-        check("life", both.pair.play("life", [Step(**step)]))
+        check("life", pair.play("life", [Step(**step)]))
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_objects_of_real_definitions_get_the_same_answers(both: Both, name: str) -> None:
+def test_objects_of_real_definitions_get_the_same_answers(pair: Pair, name: str) -> None:
     definition = yaml.safe_load(REAL[name].read_text())
     spec, maker = definition["spec"], Maker(len(name))
-    check(f"real/{name}", both.pair.play("real", [Step("POST", CRDS, definition)]))
+    check(f"real/{name}", pair.play("real", [Step("POST", CRDS, definition)]))
     for version in (v for v in spec["versions"] if v["served"]):
         base = f"/apis/{spec['group']}/{version['name']}"
         place = f"{base}/namespaces/default" if spec["scope"] == "Namespaced" else base
         path = f"{place}/{spec['names']['plural']}"
-        ready(both.theirs, path)
+        ready(pair.theirs, path)
         head = {"apiVersion": base.removeprefix("/apis/"), "kind": spec["names"]["kind"]}
         for number in range(OBJECTS):
             maker.wild = maker.random.choice([0, 0, 0.02, 0.1])
-            check("random", both.pair.play("random", life(maker, path, head, version, f"r{number}")))
-    gone(both, definition["metadata"]["name"])
+            check("random", pair.play("random", life(maker, path, head, version, f"r{number}")))
+    gone(pair, definition["metadata"]["name"])
 
 
 def life(maker: Maker, path: str, head: Any, version: Any, name: str) -> list[Step]:
@@ -131,10 +119,10 @@ def life(maker: Maker, path: str, head: Any, version: Any, name: str) -> list[St
     return [*steps, Step("GET", one, accept=TABLE), Step("DELETE", one)]
 
 
-def gone(both: Both, name: str) -> None:
+def gone(pair: Pair, name: str) -> None:
     """Of both, so that another channel's definition of the same name can come."""
-    both.pair.play("real", [Step("DELETE", f"{CRDS}/{name}")])
+    pair.play("real", [Step("DELETE", f"{CRDS}/{name}")])
     end = time.monotonic() + 30
-    while both.theirs.send(Step("GET", f"{CRDS}/{name}"))[0] != 404:
+    while pair.theirs.send(Step("GET", f"{CRDS}/{name}"))[0] != 404:
         assert time.monotonic() < end, name
         time.sleep(0.05)
